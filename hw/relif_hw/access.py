@@ -1,0 +1,176 @@
+"""Host access: reads and writes of whole memory words while the core is idle."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .arithmetic import InstructionLayout
+from .config import CoreConfig
+from .isa import INSTRUCTION_WORDS, Register, Space
+from .scanner import READ
+
+__all__ = ["Access", "AccessLayout"]
+
+AccessLayout = data.StructLayout({"space": 4, "write": 1, "address": 16, "words": 16})
+"""An access to `words` whole words of a space, from word `address` on."""
+
+_LANE_SPACES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES)
+
+
+class Access(wiring.Component):
+    """Serves one access after the other, element by element.
+
+    Words of lanes are gathered in the lanes' result registers and written whole; they are read
+    through the scanner. The other memories are reached directly.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    access : In(stream of AccessLayout)
+    wdata : In(stream of 32)
+    rdata : Out(stream of 32)
+    grant : In(1)
+        The core is idle; it stays so while `busy`.
+    busy : Out(1)
+    read : Out(stream of InstructionLayout), read_data : In(stream of 32)
+        Words to the scanner, elements from the sender.
+    poke_lane, poke_value : Out
+    write_space : Out(range of 7), write : Out(1), address : Out(16)
+        Write the result registers to a word.
+    program_* : the program memory, 32 bits at a time; table_* : the surrogate tables;
+    register_* : the registers.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__({
+            "access": In(stream.Signature(AccessLayout)),
+            "wdata": In(stream.Signature(32)),
+            "rdata": Out(stream.Signature(32)),
+            "grant": In(1),
+            "busy": Out(1),
+            "read": Out(stream.Signature(InstructionLayout)),
+            "read_data": In(stream.Signature(32)),
+            "poke_lane": Out(config.lanes),
+            "poke_value": Out(signed(config.state_bits)),
+            "write": Out(1),
+            "space": Out(4),
+            "address": Out(16),
+            "program_enable": Out(1),
+            "program_write": Out(INSTRUCTION_WORDS),
+            "program_value": Out(32),
+            "program_data": In(32 * INSTRUCTION_WORDS),
+            "table_write": Out(1),
+            "table_read": Out(1),
+            "table_value": Out(8),
+            "table_data": In(8),
+            "register_write": Out(1),
+            "register_value": Out(32),
+            "registers": In(32).array(len(Register)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.config.lanes
+        space, address, words = Signal(4), Signal(16), Signal(16)
+        element = Signal(range(max(lanes, INSTRUCTION_WORDS)))
+        elements = Signal.like(element)           # of a word, less one
+        of_lanes, writing = Signal(), Signal()
+        incoming = self.access.payload
+        m.d.comb += [
+            self.space.eq(space), self.address.eq(address),
+            self.poke_value.eq(self.wdata.payload), self.program_value.eq(self.wdata.payload),
+            self.table_value.eq(self.wdata.payload), self.register_value.eq(self.wdata.payload),
+            self.read.payload.opcode.eq(READ), self.read.payload.flags.eq(space),
+            self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
+            of_lanes.eq(0),
+        ]
+        with m.Switch(space):
+            with m.Case(*_LANE_SPACES):
+                m.d.comb += of_lanes.eq(1)
+        last = element == elements
+
+        def next_word():
+            m.d.sync += [element.eq(0), address.eq(address + 1), words.eq(words - 1)]
+
+        with m.FSM() as fsm:
+            with m.State("idle"):
+                m.d.comb += self.access.ready.eq(self.grant)
+                with m.If(self.access.valid & self.grant):
+                    m.d.sync += [
+                        space.eq(incoming.space), address.eq(incoming.address), words.eq(incoming.words),
+                        element.eq(0), writing.eq(incoming.write),
+                    ]
+                    with m.Switch(incoming.space):
+                        with m.Case(*_LANE_SPACES):
+                            m.d.sync += elements.eq(lanes - 1)
+                        with m.Case(Space.PROGRAM):
+                            m.d.sync += elements.eq(INSTRUCTION_WORDS - 1)
+                        with m.Default():
+                            m.d.sync += elements.eq(0)
+                    m.next = "next"
+            with m.State("next"):
+                m.d.comb += [self.table_read.eq(1), self.program_enable.eq(1)]
+                with m.If(words == 0):
+                    m.next = "idle"
+                with m.Elif(writing):
+                    m.next = "write"
+                with m.Elif(of_lanes):
+                    m.next = "scan"
+                with m.Else():
+                    m.next = "read"
+            with m.State("write"):
+                m.d.comb += self.wdata.ready.eq(1)
+                with m.If(self.wdata.valid):
+                    with m.Switch(space):
+                        with m.Case(*_LANE_SPACES):
+                            m.d.comb += self.poke_lane.eq(1 << element)
+                        with m.Case(Space.PROGRAM):
+                            m.d.comb += self.program_write.eq(1 << element)
+                        with m.Case(Space.SURROGATE):
+                            m.d.comb += self.table_write.eq(1)
+                        with m.Case(Space.REGISTERS):
+                            m.d.comb += self.register_write.eq(1)
+                    m.d.sync += element.eq(element + 1)
+                    with m.If(last):
+                        with m.If(of_lanes):
+                            m.next = "commit"
+                        with m.Else():
+                            next_word()
+                            m.next = "next"
+            with m.State("commit"):
+                m.d.comb += self.write.eq(1)
+                next_word()
+                m.next = "next"
+            with m.State("scan"):
+                m.d.comb += self.read.valid.eq(1)
+                with m.If(self.read.ready):
+                    m.next = "read"
+            with m.State("read"):
+                with m.If(of_lanes):
+                    m.d.comb += [
+                        self.rdata.payload.eq(self.read_data.payload),
+                        self.rdata.valid.eq(self.read_data.valid),
+                        self.read_data.ready.eq(self.rdata.ready),
+                    ]
+                with m.Else():
+                    m.d.comb += self.rdata.valid.eq(1)
+                    with m.Switch(space):
+                        with m.Case(Space.PROGRAM):
+                            m.d.comb += self.rdata.payload.eq(self.program_data.word_select(element, 32))
+                        with m.Case(Space.SURROGATE):
+                            m.d.comb += self.rdata.payload.eq(self.table_data)
+                        with m.Case(Space.REGISTERS):
+                            for number in range(len(Register)):
+                                with m.If(address == number):
+                                    m.d.comb += self.rdata.payload.eq(self.registers[number])
+                with m.If(self.rdata.valid & self.rdata.ready):
+                    m.d.sync += element.eq(element + 1)
+                    with m.If(last):
+                        next_word()
+                        m.next = "next"
+        m.d.comb += self.busy.eq(~fsm.ongoing("idle"))
+        return m

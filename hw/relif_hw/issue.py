@@ -1,0 +1,151 @@
+"""Issue: turns each row into words for the lanes, one per cycle."""
+
+from amaranth import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .arithmetic import InstructionLayout, constant
+from .config import CoreConfig
+from .isa import Flag, Opcode
+from .numerics import GROUP_STEP, HASH_MASK
+from .scaler import row_layout
+
+__all__ = ["Issue", "word_layout"]
+
+
+def word_layout(config: CoreConfig) -> data.StructLayout:
+    """What the lanes do with one word."""
+    return data.StructLayout({
+        "opcode": Opcode,
+        "flags": 7,
+        "phase": 1,                 # STEP and wide TRACE: 0 for I or Q, 1 for U or P
+        "single": 1,                # TRACE with one exponential
+        "last": 1,                  # last word of the row
+        "weight": 16,               # addresses of words
+        "state": 16,
+        "neuron": 16,
+        "target": 16,               # INTEGRATE by target: accumulator word and lane of the row
+        "target_lane": (config.lanes - 1).bit_length(),
+        "scalar": signed(config.state_bits),
+        "addend": signed(config.state_bits),    # theta, or one
+        "hash": 32,
+        "count": 10,                # POST: valid lanes of the last word
+        "shift": 4,
+    })
+
+
+class Issue(wiring.Component):
+    """Runs through the words of each row.
+
+    Instructions on neurons (TRACE, STEP, POST, CLEAR) come as one or two rows, whose hashes are
+    those of their phases; the words then alternate between the phases.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    i : In(stream of row_layout)
+    contexts : In(InstructionLayout).array(2)
+    done : Out(2)
+        Context c is finished with.
+    busy : Out(1)
+    word : Out(word_layout), valid : Out(1)
+        The word of this cycle.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(row_layout(config))),
+            "contexts": In(InstructionLayout).array(2),
+            "done": Out(2),
+            "busy": Out(1),
+            "word": Out(word_layout(config)),
+            "valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, bits = self.config, self.config.state_bits
+        lane_bits = (config.lanes - 1).bit_length()
+        step = config.groups * GROUP_STEP & HASH_MASK
+        row = self.i.payload
+        new = Array(self.contexts)[row.context]
+
+        running = Signal()
+        left = Signal(16)
+        two_phases, phase = Signal(), Signal()
+        hash_0, hash_1 = Signal(32), Signal(32)
+        word = Signal(word_layout(config))
+        state_step = Signal(2)
+        scalar_1 = Signal(signed(bits))
+
+        last_word, take, start = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_word.eq((left == 1) & (~two_phases | phase)),
+            take.eq(self.i.valid & (~running | last_word)),
+            self.i.ready.eq(~running | last_word),
+            self.busy.eq(running),
+            self.valid.eq(running),
+            self.word.eq(word),
+            self.word.last.eq(last_word),
+            self.word.phase.eq(phase),
+            self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
+            self.word.hash.eq(Mux(phase, hash_1, hash_0)),
+        ]
+        with m.If(running):
+            m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
+            with m.If(two_phases):
+                m.d.sync += phase.eq(~phase)
+            with m.If(~two_phases | phase):
+                m.d.sync += [
+                    left.eq(left - 1), word.neuron.eq(word.neuron + 1),
+                    hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step),
+                ]
+            with m.If(last_word):
+                m.d.sync += running.eq(0)
+
+        by_target = (new.flags & Flag.BY_TARGET) != 0
+        wide = (new.flags & Flag.WIDE) != 0
+        second = row.row[0]                   # of a two-phase instruction
+        with m.If(take):
+            with m.If(row.end):
+                m.d.comb += self.done.eq(1 << row.context)
+            with m.Else():
+                m.d.comb += start.eq(1)
+        pair = Signal()
+        m.d.comb += pair.eq((new.opcode == Opcode.STEP) | ((new.opcode == Opcode.TRACE) & wide))
+        with m.If(start):
+            m.d.sync += [
+                running.eq(1), phase.eq(0), two_phases.eq(pair),
+                hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
+                word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
+                word.neuron.eq(new.c), word.state.eq(new.a), word.scalar.eq(row.scalar),
+                word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
+                word.single.eq(0),
+                word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row),
+            ]
+            with m.Switch(new.opcode):
+                with m.Case(Opcode.INTEGRATE):
+                    with m.If(by_target):
+                        m.d.sync += word.neuron.eq(new.a)
+                with m.Case(Opcode.LEARN):
+                    m.d.sync += [word.state.eq(new.c + wide), state_step.eq(1 + wide)]
+                with m.Case(Opcode.STEP):
+                    m.d.sync += left.eq(new.rows)
+                with m.Case(Opcode.TRACE):
+                    m.d.sync += left.eq(new.rows)
+                    with m.If(~wide):
+                        m.d.sync += [word.single.eq(1), word.scalar.eq(constant(new.y, bits))]
+                with m.Case(Opcode.POST):
+                    m.d.sync += [left.eq(new.rows), word.state.eq(new.a + 1), state_step.eq(2)]
+                with m.Case(Opcode.CLEAR):
+                    m.d.sync += left.eq(new.rows)
+            with m.If(pair):
+                with m.If(second):
+                    m.d.sync += [hash_0.eq(hash_0), hash_1.eq(row.hash)]
+                with m.Else():
+                    m.d.sync += running.eq(0)
+        return m

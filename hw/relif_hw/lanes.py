@@ -1,0 +1,380 @@
+"""The lanes: P multipliers with their rounding, accumulators, adder tree and surrogate tables.
+
+Stages of a word; c0 is the cycle in which the memories are addressed:
+
+    c0        c1             c2        c3              c4                c5              c6
+    address ─► operands a,b ─► a x b ─► + r, >> ─► term ─► keep + term ─► + addend, sat ─► write
+                                                    └─► accumulator + term
+                                                    └─► adder tree ─► accumulator of one lane
+
+FEEDBACK and POST need the hashed weights or the surrogate at c1, which take two cycles more to
+make; they wait that long before c0 (the sequencer's fences keep other words away).
+"""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .arithmetic import saturated
+from .config import CoreConfig
+from .issue import word_layout
+from .isa import Flag, Opcode
+from .numerics import RANDOM_BITS, SURROGATE_BITS, SURROGATE_ENTRIES
+from .random import GroupHash
+
+__all__ = ["Lanes"]
+
+
+def _aligned(random, shift):
+    """`align` of the golden model: a random number as a fraction of `shift` bits."""
+    if shift >= RANDOM_BITS:
+        return Cat(Const(0, shift - RANDOM_BITS), random)
+    return random[RANDOM_BITS - shift:]
+
+
+class Lanes(wiring.Component):
+    """Works on one word per cycle.
+
+    The results of a word wait in the lanes' result registers for the write; the host's writes and
+    the error unit's use the same registers, lane by lane (`poke`), while the lanes are idle.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    word : In(word_layout), valid : In(1)
+    busy : Out(1)
+        A word has not yet written its results.
+    NAME_address, NAME_enable, NAME : reads of the weights, state, post and spikes memories,
+        data one cycle after the address.
+    write_NAME, write_NAME_address, result, result_spikes : writes of the same; post and spikes
+        share the neuron address.
+    live : Out(1)
+        A post factor that is not zero is being written.
+    poke_lane : In(lanes), poke_value : In(signed), poke_clear : In(1)
+        Put a value into the result registers of the lanes named, zero into all others if `poke_clear`.
+    table_write, table_read, table_address, table_value, table_data :
+        Host access to the surrogate tables (written alike in all lanes).
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        lanes, bits = config.lanes, config.state_bits
+        self.table_entries = config.surrogates * SURROGATE_ENTRIES
+        super().__init__({
+            "word": In(word_layout(config)),
+            "valid": In(1),
+            "busy": Out(1),
+            "weights_address": Out(16), "weights_enable": Out(1), "weights": In(lanes * config.weight_bits),
+            "state_address": Out(16), "state_enable": Out(1), "state": In(lanes * bits),
+            "post_address": Out(16), "post_enable": Out(1), "post": In(lanes * bits),
+            "spikes_address": Out(16), "spikes_enable": Out(1), "spikes": In(lanes),
+            "write_weights_address": Out(16), "write_state_address": Out(16), "write_neuron_address": Out(16),
+            "write_weights": Out(1), "write_state": Out(1), "write_post": Out(1), "write_spikes": Out(1),
+            "result": Out(signed(bits)).array(lanes), "result_spikes": Out(lanes),
+            "live": Out(1),
+            "poke_lane": In(lanes), "poke_value": In(signed(bits)), "poke_clear": In(1),
+            "table_write": In(1), "table_read": In(1), "table_address": In(range(self.table_entries)),
+            "table_value": In(SURROGATE_BITS), "table_data": Out(SURROGATE_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        lanes, bits = config.lanes, config.state_bits
+
+        # The words that wait for their hash or surrogate.
+        late = Signal()
+        m.d.comb += late.eq((self.word.opcode == Opcode.FEEDBACK) | (self.word.opcode == Opcode.POST))
+        p1_valid, p2_valid = Signal(), Signal()
+        p1, p2 = Signal(word_layout(config)), Signal(word_layout(config))
+        m.d.sync += [p1_valid.eq(self.valid & late), p2_valid.eq(p1_valid)]
+        with m.If(self.valid & late):
+            m.d.sync += p1.eq(self.word)
+        with m.If(p1_valid):
+            m.d.sync += p2.eq(p1)
+
+        # What each stage knows of its word: registers made as they are asked for.
+        c0 = Signal(word_layout(config))
+        c0_valid = Signal()
+        m.d.comb += [
+            c0.eq(Mux(p2_valid, p2, self.word)),
+            c0_valid.eq(p2_valid | (self.valid & ~late)),
+        ]
+        by_target = (c0.flags & Flag.BY_TARGET) != 0
+        hashed = (c0.flags & Flag.HASHED) != 0
+        integrate, feedback = c0.opcode == Opcode.INTEGRATE, c0.opcode == Opcode.FEEDBACK
+        step, trace = c0.opcode == Opcode.STEP, c0.opcode == Opcode.TRACE
+        learn, post, clear = c0.opcode == Opcode.LEARN, c0.opcode == Opcode.POST, c0.opcode == Opcode.CLEAR
+        known = {
+            ("valid", 0): c0_valid,
+            ("mac", 0): c0_valid & ((integrate & ~by_target) | feedback),
+            ("tree", 0): c0_valid & integrate & by_target,
+            ("hashed", 0): feedback & hashed,
+            ("decay", 0): c0_valid & (step | trace),
+            ("step", 0): c0_valid & step,
+            ("learn", 0): c0_valid & learn,
+            ("by_target", 0): by_target,
+            ("post", 0): c0_valid & post,
+            ("spiking", 0): c0_valid & step & ((c0.flags & Flag.LEAKY) == 0),
+            ("reset_zero", 0): (c0.flags & Flag.RESET_ZERO) != 0,
+            ("clear_state", 0): c0_valid & clear & ((c0.flags & Flag.SPIKES) == 0),
+            ("clear_spikes", 0): c0_valid & clear & ((c0.flags & Flag.SPIKES) != 0),
+            ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
+            ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
+            ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
+            ("addend", 0): c0.addend, ("count", 0): c0.count,
+        }
+
+        m.submodules.stages = stages = Module()
+
+        def at(name, stage):
+            if (name, stage) not in known:
+                before = at(name, stage - 1)
+                known[name, stage] = register = Signal.like(before, name=f"c{stage}_{name}")
+                stages.d.sync += register.eq(before)
+            return known[name, stage]
+
+        # Addresses.
+        m.d.comb += [
+            self.state_address.eq(self.word.state),
+            self.state_enable.eq(self.valid & (
+                (self.word.opcode == Opcode.STEP) | (self.word.opcode == Opcode.TRACE)
+                | (self.word.opcode == Opcode.POST)
+                | ((self.word.opcode == Opcode.LEARN) & ((self.word.flags & Flag.BY_TARGET) != 0)))),
+            self.weights_address.eq(c0.weight),
+            self.weights_enable.eq(c0_valid & (integrate | learn | (feedback & ~hashed))),
+            self.post_address.eq(c0.neuron),
+            self.post_enable.eq(c0_valid & learn & ~by_target),
+            self.spikes_address.eq(c0.neuron),
+            self.spikes_enable.eq(at("tree", 0) | at("decay", 0)),
+        ]
+        c2_spikes, c3_spikes, c4_spikes = (Signal(lanes, name=f"c{n}_spikes") for n in (2, 3, 4))
+        m.d.sync += [c2_spikes.eq(self.spikes), c3_spikes.eq(c2_spikes), c4_spikes.eq(c3_spikes)]
+
+        # Random numbers: at c3, or at c1 for FEEDBACK.
+        m.submodules.hash = group_hash = GroupHash(config.groups)
+        is_feedback = self.valid & (self.word.opcode == Opcode.FEEDBACK)
+        m.d.comb += [
+            group_hash.word_hash.eq(Mux(is_feedback, self.word.hash, c0.hash)),
+            group_hash.enable.eq(is_feedback | (c0_valid & (step | trace | learn | post))),
+        ]
+
+        psi = self._surrogates(m, p1, p1_valid, p2, p2_valid)
+        totals, term, keep = self._multiply(m, at, group_hash, psi)
+        self._accumulate(m, at, c0, totals, term, c4_spikes)
+
+        # c4: keep + term, and what is added to it; c5: the sum.
+        wide = config.accumulator_bits + 1
+        y = [Signal(signed(wide), name=f"c5_y_{lane}") for lane in range(lanes)]
+        addend = [Signal(signed(wide), name=f"c5_addend_{lane}") for lane in range(lanes)]
+        previous = [Signal(signed(bits), name=f"c4_previous_{lane}") for lane in range(lanes)]
+        result = [Signal(signed(bits), name=f"c6_result_{lane}") for lane in range(lanes)]
+        phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
+        constant = at("addend", 4)
+        with m.If(decay):
+            for lane in range(lanes):
+                spike = c4_spikes[lane]
+                with m.If(~phase):
+                    m.d.sync += previous[lane].eq(keep[lane])
+                    with m.If(is_step):
+                        m.d.sync += addend[lane].eq(totals[lane])
+                    with m.Else():
+                        m.d.sync += addend[lane].eq(Mux(spike, constant, 0))
+                    m.d.sync += y[lane].eq(keep[lane] + term[lane])
+                with m.Else():
+                    subtract = spike & at("spiking", 4) & ~at("reset_zero", 4)
+                    m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
+                    forget = spike & at("spiking", 4) & at("reset_zero", 4)
+                    m.d.sync += y[lane].eq(Mux(forget, 0, keep[lane] + term[lane]))
+        with m.Elif(at("learn", 4)):
+            for lane in range(lanes):
+                m.d.sync += [y[lane].eq(keep[lane] + term[lane]), addend[lane].eq(0)]
+        with m.Elif(at("post", 4)):
+            for lane in range(lanes):
+                beyond = at("last", 4) & (lane >= at("count", 4))
+                m.d.sync += [y[lane].eq(Mux(beyond, 0, term[lane])), addend[lane].eq(0)]
+        with m.Elif(at("clear_state", 4) | at("clear_spikes", 4)):
+            for lane in range(lanes):
+                m.d.sync += [y[lane].eq(0), addend[lane].eq(0)]
+        with m.If(at("learn", 5)):
+            for lane in range(lanes):
+                m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
+        with m.Elif(at("valid", 5) & ~at("mac", 5) & ~at("tree", 5)):
+            for lane in range(lanes):
+                m.d.sync += result[lane].eq(saturated(y[lane] + addend[lane], bits))
+        with m.Elif(self.poke_clear | self.poke_lane.any()):
+            for lane in range(lanes):
+                with m.If(self.poke_lane[lane]):
+                    m.d.sync += result[lane].eq(self.poke_value)
+                with m.Elif(self.poke_clear):
+                    m.d.sync += result[lane].eq(0)
+
+        # c6: writes.
+        spiking = at("spiking", 6) & at("phase", 6)
+        poked_spikes = Cat(result[lane][0] for lane in range(lanes))
+        fired = Cat(result[lane] >= at("addend", 6) for lane in range(lanes))
+        m.d.comb += [
+            self.write_weights.eq(at("learn", 6)),
+            self.write_state.eq(at("decay", 6) | at("clear_state", 6)),
+            self.write_post.eq(at("post", 6)),
+            self.write_spikes.eq(spiking | at("clear_spikes", 6)),
+            self.write_weights_address.eq(at("weight", 6)),
+            self.write_state_address.eq(at("state", 6)),
+            self.write_neuron_address.eq(at("neuron", 6)),
+            self.result_spikes.eq(Mux(spiking, fired, poked_spikes)),
+            self.live.eq(at("post", 6) & Cat(result[lane].any() for lane in range(lanes)).any()),
+        ]
+        m.d.comb += [self.result[lane].eq(result[lane]) for lane in range(lanes)]
+        m.d.comb += self.busy.eq(Cat(
+            self.valid, p1_valid, p2_valid, *(at("valid", n) for n in range(7)), *self._tree_busy).any())
+        return m
+
+    def _surrogates(self, m, p1, p1_valid, p2, p2_valid):
+        """The surrogate derivative of each lane at c1: P1 |U - theta|, P2 the table's address."""
+        config = self.config
+        index_bits = (SURROGATE_ENTRIES - 1).bit_length()
+        psi = []
+        for lane in range(config.lanes):
+            table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[])
+            m.submodules[f"surrogate_{lane}"] = table
+            write, read = table.write_port(), table.read_port()
+            m.d.comb += [
+                write.en.eq(self.table_write), write.addr.eq(self.table_address), write.data.eq(self.table_value),
+            ]
+            distance = Signal(config.state_bits + 1, name=f"p2_distance_{lane}")
+            v = self.state.word_select(lane, config.state_bits).as_signed() - p1.addend
+            with m.If(p1_valid):
+                m.d.sync += distance.eq(Mux(v < 0, -v, v))
+            steps = distance >> p2.shift
+            entry = Mux(steps >= SURROGATE_ENTRIES, SURROGATE_ENTRIES - 1, steps[:index_bits])
+            address = Cat(entry[:index_bits], (p2.flags >> 4)[:2])[:len(read.addr)]
+            if lane == 0:
+                m.d.comb += [
+                    read.en.eq(p2_valid | self.table_read),
+                    read.addr.eq(Mux(self.table_read, self.table_address, address)),
+                    self.table_data.eq(read.data),
+                ]
+            else:
+                m.d.comb += [read.en.eq(p2_valid), read.addr.eq(address)]
+            psi.append(read.data)
+        return psi
+
+    def _multiply(self, m, at, group_hash, psi):
+        """c1 operands, c2 product, c3 rounding; returns the accumulators' data, terms and what is kept, at c4."""
+        config = self.config
+        lanes, bits, weight_bits = config.lanes, config.state_bits, config.weight_bits
+        mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
+        term_bits = max(bits + 3, 2 * bits - update_shift + 1)
+        product_bits = 2 * bits
+
+        def signals(name, width):
+            return [Signal(signed(width), name=f"{name}_{lane}") for lane in range(lanes)]
+
+        a, b, product, term = (signals(n, w) for n, w in (
+            ("c2_a", bits), ("c2_b", bits), ("c3_product", product_bits), ("c4_term", term_bits)))
+        keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
+        totals = [Signal(signed(config.accumulator_bits), name=f"total_{lane}") for lane in range(lanes)]
+
+        keeps = {n: at("decay", n) | at("learn", n) for n in (1, 2, 3)}
+        for lane in range(lanes):
+            group, number = divmod(lane, 4)
+            hash_word = group_hash.o[group]
+            weight = self.weights.word_select(lane, weight_bits).as_signed()
+            state = self.state.word_select(lane, bits).as_signed()
+            post = self.post.word_select(lane, bits).as_signed()
+            feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), hash_word.word_select(3 - number, 8)).as_signed()
+            with m.If(at("mac", 1) | at("tree", 1)):
+                m.d.sync += [a[lane].eq(Mux(at("hashed", 1), feedback, weight)), b[lane].eq(at("scalar", 1))]
+            with m.Elif(at("learn", 1)):
+                m.d.sync += [
+                    a[lane].eq(Mux(at("by_target", 1), state, post)), b[lane].eq(at("scalar", 1)),
+                    keep[2][lane].eq(weight),
+                ]
+            with m.Elif(at("decay", 1)):
+                m.d.sync += [a[lane].eq(state), b[lane].eq(at("scalar", 1)), keep[2][lane].eq(state)]
+            with m.Elif(at("post", 1)):
+                m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(psi[lane] << (mac_shift - 7))]
+        with m.If(at("valid", 2)):
+            for lane in range(lanes):
+                m.d.sync += product[lane].eq(a[lane] * b[lane])
+        for n in (2, 3):
+            with m.If(keeps[n]):
+                for lane in range(lanes):
+                    m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
+        random = []
+        for lane in range(lanes):
+            group, number = divmod(lane, 4)
+            hash_word = group_hash.o[group]
+            random.append(Cat(hash_word[(bit - 8 * number) % 32] for bit in range(16, 32)))
+        with m.If(at("mac", 3) | at("tree", 3)):
+            for lane in range(lanes):
+                m.d.sync += term[lane].eq((product[lane] + (1 << mac_shift - 1)) >> mac_shift)
+        with m.Elif(at("learn", 3)):
+            for lane in range(lanes):
+                m.d.sync += term[lane].eq((product[lane] + _aligned(random[lane], update_shift)) >> update_shift)
+        with m.Elif(at("decay", 3)):
+            for lane in range(lanes):
+                m.d.sync += term[lane].eq((product[lane] + _aligned(random[lane], decay_shift)) >> decay_shift)
+        with m.Elif(at("post", 3)):
+            for lane in range(lanes):
+                rounding = Cat(Const(0, mac_shift - 7), _aligned(random[lane], 7))
+                m.d.sync += term[lane].eq((product[lane] + rounding) >> mac_shift)
+        return totals, term, keep[4]
+
+    def _accumulate(self, m, at, c0, totals, term, c4_spikes):
+        """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree."""
+        config = self.config
+        lanes, bits, total_bits = config.lanes, config.state_bits, config.accumulator_bits
+        levels = (lanes - 1).bit_length()
+        m.submodules.accumulators = memory = Memory(
+            shape=lanes * total_bits, depth=config.neuron_words, init=[])
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=[write])
+        for lane in range(lanes):
+            m.d.comb += totals[lane].eq(read.data.word_select(lane, total_bits).as_signed())
+
+        # The tree: sums the terms of the spiking sources, then the words of a row.
+        level = [Signal(signed(bits), name=f"c5_leaf_{lane}") for lane in range(lanes)]
+        with m.If(at("tree", 4)):
+            for lane in range(lanes):
+                m.d.sync += level[lane].eq(Mux(c4_spikes[lane], term[lane], 0))
+        for n in range(levels):
+            pairs = list(zip(level[::2], level[1::2], strict=True))
+            level = [Signal(signed(bits + n + 1), name=f"tree_{n}_{k}") for k in range(len(pairs))]
+            with m.If(at("tree", 5 + n)):
+                for total, (left, right) in zip(level, pairs, strict=True):
+                    m.d.sync += total.eq(left + right)
+        end = 5 + levels
+        row_sum, row_total, row_total_late = (Signal(signed(total_bits), name=name) for name in (
+            "row_sum", "row_total", "row_total_late"))
+        row_valid, row_valid_late = Signal(), Signal()
+        m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
+        with m.If(at("tree", end)):
+            m.d.sync += row_sum.eq(Mux(at("last", end), 0, row_sum + level[0]))
+            m.d.sync += row_total.eq(row_sum + level[0])
+        with m.If(row_valid):
+            m.d.sync += row_total_late.eq(row_total)
+        row_lane = Signal(lanes)
+        m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
+        self._tree_busy = [*(at("tree", n) for n in range(5, end + 1)), row_valid, row_valid_late]
+
+        step_read = at("step", 3) & ~at("phase", 3)
+        m.d.comb += [
+            read.en.eq(at("mac", 3) | step_read | at("post", 0) | row_valid),
+            read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
+                at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
+            write.en.eq(at("mac", 4) | (at("step", 4) & ~at("phase", 4)) | at("post", 1) | row_valid_late),
+            write.addr.eq(Mux(row_valid_late, at("target", end + 2), Mux(
+                at("post", 1), at("neuron", 1), at("neuron", 4)))),
+        ]
+        with m.If(row_valid_late):
+            for lane in range(lanes):
+                m.d.comb += write.data.word_select(lane, total_bits).eq(
+                    totals[lane] + Mux(row_lane[lane], row_total_late, 0))
+        with m.Elif(at("mac", 4)):
+            for lane in range(lanes):
+                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + term[lane])

@@ -1,0 +1,281 @@
+"""The scanner: finds the rows of an instruction that have work, and their values.
+
+    S0 address ─► S1 memory ─► S2 word ─► S3 group of 16 lanes ─► S4 lane ─► items or values
+
+One row leaves per cycle as long as there are any; words and groups without one are passed over.
+Every stage holds what it has until the next one takes it, so gaps close up on the way.
+"""
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .arithmetic import InstructionLayout
+from .config import CoreConfig
+from .isa import Flag, Opcode, Space
+
+__all__ = ["READ", "Source", "Scanner", "item_layout"]
+
+READ = 10
+"""Opcode of a word that host access reads; never in a program. `flags` is the space."""
+
+
+class Source(enum.Enum, shape=3):
+    """The memory that is scanned; NONE counts rows without reading."""
+
+    NONE = 0
+    SPIKES = 1
+    STATE = 2
+    POST = 3
+    WEIGHTS = 4
+
+
+def item_layout(config: CoreConfig) -> data.StructLayout:
+    """A row of context `context`: its number and value; or the `end` of an instruction."""
+    return data.StructLayout({
+        "end": 1,
+        "context": 1,
+        "row": 16,
+        "value": signed(config.state_bits),
+    })
+
+
+class Scanner(wiring.Component):
+    """Turns instructions into items.
+
+    Two instructions may be on their way at once, each in a *context*: while the rows of one are
+    still being worked on, the next one is scanned.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    i : In(stream of InstructionLayout)
+        Instructions, to be taken in order.
+    done : In(2)
+        Bit c: the work of context c is over, it may be used again.
+    contexts : Out(InstructionLayout).array(2)
+    busy : Out(1)
+        Any context is in use.
+    read_source : Out(Source), read_address : Out(16), read_enable : Out(1)
+        A read of the memory; its data must be there from the next cycle on, until the next read.
+    spikes, state, post, weights : In
+        Data of the memories.
+    items : Out(stream of item_layout)
+        Rows for the lanes.
+    values : Out(stream of item_layout)
+        Rows of ERROR, SEND and READ, every one, in order.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        lanes, bits = config.lanes, config.state_bits
+        super().__init__({
+            "i": In(stream.Signature(InstructionLayout)),
+            "done": In(2),
+            "contexts": Out(InstructionLayout).array(2),
+            "busy": Out(1),
+            "read_source": Out(Source),
+            "read_address": Out(16),
+            "read_enable": Out(1),
+            "spikes": In(lanes),
+            "state": In(lanes * bits),
+            "post": In(lanes * bits),
+            "weights": In(lanes * config.weight_bits),
+            "items": Out(stream.Signature(item_layout(config))),
+            "values": Out(stream.Signature(item_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, bits = self.config.lanes, self.config.state_bits
+        group_lanes = min(16, lanes)
+        groups = lanes // group_lanes
+
+        # Contexts.
+        new = Signal()
+        in_use = Signal(2)
+        accept = Signal()
+        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(2)]
+        for c in range(2):
+            m.d.comb += self.contexts[c].eq(contexts[c])
+            with m.If(accept & (new == c)):
+                m.d.sync += [contexts[c].eq(self.i.payload), in_use[c].eq(1)]
+            with m.Elif(self.done[c]):
+                m.d.sync += in_use[c].eq(0)
+        m.d.comb += self.busy.eq(in_use.any())
+
+        # S0: the address of the next word.
+        s0_valid, s0_context, s0_sparse, s0_wide = Signal(), Signal(), Signal(), Signal()
+        s0_source = Signal(Source)
+        s0_address, s0_left = Signal(16), Signal(16)      # left: words if sparse, else rows
+        s0_first = Signal(init=1)
+        s1_valid, s1_take = Signal(), Signal()
+        s0_go, s0_last = Signal(), Signal()
+        m.d.comb += [
+            s0_last.eq(s0_left <= Mux(s0_sparse, 1, lanes)),
+            s0_go.eq(s0_valid & (~s1_valid | s1_take)),
+            self.read_source.eq(s0_source),
+            self.read_address.eq(s0_address),
+            self.read_enable.eq(s0_go),
+            accept.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq((~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
+        ]
+        with m.If(s0_go):
+            m.d.sync += [
+                s0_address.eq(s0_address + 1 + s0_wide),
+                s0_left.eq(s0_left - Mux(s0_sparse, 1, lanes)),
+            ]
+            with m.If(s0_last):
+                m.d.sync += s0_valid.eq(0)
+        with m.If(accept):
+            m.d.sync += [s0_valid.eq(1), s0_context.eq(new), new.eq(~new)]
+            self._decode(m, s0_source, s0_sparse, s0_wide, s0_address, s0_left)
+
+        # S1: the word is at the memory's output.
+        s1_last, s1_context, s1_sparse = Signal(), Signal(), Signal()
+        s1_source = Signal(Source)
+        s1_count = Signal(range(lanes + 1))               # rows of the word, if not sparse
+        s1_word = Signal(16)
+        with m.If(s1_take):
+            m.d.sync += s1_valid.eq(0)
+        with m.If(s0_go):
+            m.d.sync += [
+                s1_valid.eq(1), s1_last.eq(s0_last), s1_context.eq(s0_context),
+                s1_sparse.eq(s0_sparse), s1_source.eq(s0_source),
+                s1_count.eq(Mux(s0_last, s0_left[:len(s1_count)], lanes)),
+                s0_first.eq(s0_last), s1_word.eq(Mux(s0_first, 0, s1_word + 1)),
+            ]
+
+        values = Signal(lanes * bits)
+        marks = Signal(lanes)
+        with m.Switch(s1_source):
+            with m.Case(Source.STATE):
+                m.d.comb += values.eq(self.state)
+            with m.Case(Source.POST):
+                m.d.comb += values.eq(self.post)
+            with m.Case(Source.WEIGHTS):
+                for lane in range(lanes):
+                    weight = self.weights.word_select(lane, self.config.weight_bits).as_signed()
+                    m.d.comb += values.word_select(lane, bits).eq(weight)
+            with m.Case(Source.SPIKES):
+                for lane in range(lanes):
+                    m.d.comb += values.word_select(lane, bits).eq(self.spikes[lane])
+        with m.If(s1_sparse):
+            m.d.comb += marks.eq(Cat(values.word_select(lane, bits).any() for lane in range(lanes)))
+        with m.Else():
+            m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
+
+        # S2: a word, and which of its groups are left.
+        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal()
+        s2_groups, s2_after = Signal(groups), Signal(groups)
+        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits), Signal(16)
+        s3_valid, s3_take, s3_load = Signal(), Signal(), Signal()
+        m.d.comb += [
+            s3_load.eq(s2_valid & (~s3_valid | s3_take)),
+            s2_after.eq(s2_groups & (s2_groups - 1)),
+            s1_take.eq(s1_valid & (~s2_valid | (s3_load & ~s2_after.any() & ~(s2_last & s2_groups.any())))),
+        ]
+        with m.If(s3_load):
+            m.d.sync += s2_groups.eq(s2_after)
+            with m.If(~s2_after.any() & ~(s2_last & s2_groups.any())):
+                m.d.sync += s2_valid.eq(0)
+        with m.If(s1_take):
+            m.d.sync += [
+                s2_valid.eq(marks.any() | s1_last), s2_last.eq(s1_last), s2_context.eq(s1_context),
+                s2_groups.eq(Cat(marks.word_select(g, group_lanes).any() for g in range(groups))),
+                s2_marks.eq(marks), s2_values.eq(values), s2_word.eq(s1_word),
+            ]
+
+        # S3: a group, and which of its lanes are left; or the end of the instruction.
+        s3_end, s3_context = Signal(), Signal()
+        s3_marks, s3_after = Signal(group_lanes), Signal(group_lanes)
+        s3_values = Signal(group_lanes * bits)
+        s3_base = Signal(16)
+        s4_valid, s4_take, s4_load = Signal(), Signal(), Signal()
+        m.d.comb += [
+            s4_load.eq(s3_valid & (~s4_valid | s4_take)),
+            s3_after.eq(s3_marks & (s3_marks - 1)),
+            s3_take.eq(s4_load & ~s3_after.any()),
+        ]
+        with m.If(s4_load):
+            m.d.sync += s3_marks.eq(s3_after)
+        with m.If(s3_take):
+            m.d.sync += s3_valid.eq(0)
+        with m.If(s3_load):
+            m.d.sync += [
+                s3_valid.eq(1), s3_end.eq(~s2_groups.any()), s3_context.eq(s2_context), s3_marks.eq(0),
+            ]
+            for g in reversed(range(groups)):
+                with m.If(s2_groups[g]):
+                    m.d.sync += [
+                        s3_marks.eq(s2_marks.word_select(g, group_lanes)),
+                        s3_values.eq(s2_values.word_select(g, group_lanes * bits)),
+                        s3_base.eq(s2_word * lanes + g * group_lanes),
+                    ]
+
+        # S4: a row.
+        s4 = Signal(item_layout(self.config))
+        with m.If(s4_take):
+            m.d.sync += s4_valid.eq(0)
+        with m.If(s4_load):
+            m.d.sync += [s4_valid.eq(1), s4.end.eq(s3_end), s4.context.eq(s3_context)]
+            for lane in reversed(range(group_lanes)):
+                with m.If(s3_marks[lane]):
+                    m.d.sync += [
+                        s4.row.eq(s3_base + lane),
+                        s4.value.eq(s3_values.word_select(lane, bits).as_signed()),
+                    ]
+
+        to_values = Signal()
+        opcode = Array(c.opcode for c in contexts)[s4.context]
+        m.d.comb += [
+            to_values.eq((opcode == Opcode.ERROR) | (opcode == Opcode.SEND) | (opcode == READ)),
+            self.items.payload.eq(s4), self.items.valid.eq(s4_valid & ~to_values),
+            self.values.payload.eq(s4), self.values.valid.eq(s4_valid & to_values),
+            s4_take.eq(s4_valid & Mux(to_values, self.values.ready, self.items.ready)),
+        ]
+        return m
+
+    def _decode(self, m, source, sparse, wide, address, left):
+        """What an instruction scans."""
+        i = self.i.payload
+        by_target = (i.flags & Flag.BY_TARGET) != 0
+        is_wide = (i.flags & Flag.WIDE) != 0
+        m.d.sync += [source.eq(Source.NONE), sparse.eq(0), wide.eq(0), address.eq(i.a), left.eq(i.rows)]
+        with m.Switch(i.opcode):
+            with m.Case(Opcode.INTEGRATE):
+                with m.If(~by_target):
+                    m.d.sync += [source.eq(Source.SPIKES), sparse.eq(1)]
+            with m.Case(Opcode.LEARN):
+                m.d.sync += sparse.eq(1)
+                with m.If(by_target):
+                    m.d.sync += source.eq(Source.POST)
+                with m.Else():
+                    m.d.sync += [source.eq(Source.STATE), wide.eq(is_wide), address.eq(i.a + is_wide)]
+            with m.Case(Opcode.FEEDBACK):
+                m.d.sync += [source.eq(Source.POST), sparse.eq(1)]
+            with m.Case(Opcode.STEP):
+                m.d.sync += left.eq(2)
+            with m.Case(Opcode.TRACE):
+                m.d.sync += left.eq(Mux(is_wide, 2, 1))
+            with m.Case(Opcode.POST, Opcode.CLEAR):
+                m.d.sync += left.eq(1)
+            with m.Case(Opcode.ERROR):
+                m.d.sync += [source.eq(Source.STATE), wide.eq(1), address.eq(i.a + 1)]
+            with m.Case(Opcode.SEND):
+                with m.If((i.flags & Flag.SPIKES) != 0):
+                    m.d.sync += [
+                        source.eq(Source.SPIKES), address.eq(i.c),
+                        left.eq(i.rows << (self.config.lanes.bit_length() - 1)),
+                    ]
+                with m.Else():
+                    m.d.sync += [source.eq(Source.STATE), wide.eq(1), address.eq(i.a + 1)]
+            with m.Case(READ):
+                m.d.sync += left.eq(self.config.lanes)
+                with m.Switch(i.flags):
+                    for space in (Space.SPIKES, Space.STATE, Space.POST, Space.WEIGHTS):
+                        with m.Case(space):
+                            m.d.sync += source.eq(Source[space.name])

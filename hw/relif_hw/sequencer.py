@@ -1,0 +1,112 @@
+"""The sequencer: takes events and ticks from the queue and runs the tick program."""
+
+from amaranth import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from .arithmetic import InstructionLayout
+from .config import CoreConfig
+from .isa import Opcode
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Runs the program once for each tick, one instruction per cycle where nothing stands in the way.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    entries : In(stream of 16)
+        Events and ticks, see `relif_hw.isa`.
+    event_address : Out(15), event : Out(1)
+        A spike to set.
+    fetch_address : Out(8), fetch : Out(1), fetched : In(InstructionLayout)
+        The program memory.
+    dispatch : Out(stream of InstructionLayout)
+    target : Out(11)
+        The class of this tick.
+    quiet : In(1)
+        All dispatched instructions have written their results.
+    live : In(1)
+        A post factor of this tick is not zero; without any, LEARN has nothing to do.
+    keys_ready : In(1)
+    hold : In(1)
+        Host access goes on; start nothing.
+    idle : Out(1)
+        No tick runs and the queue is empty.
+    begin, end : Out(1)
+        A tick begins, ends.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__({
+            "entries": In(stream.Signature(16)),
+            "event_address": Out(15),
+            "event": Out(1),
+            "fetch_address": Out(8),
+            "fetch": Out(1),
+            "fetched": In(InstructionLayout),
+            "dispatch": Out(stream.Signature(InstructionLayout)),
+            "target": Out(11),
+            "quiet": In(1),
+            "live": In(1),
+            "keys_ready": In(1),
+            "hold": In(1),
+            "idle": Out(1),
+            "begin": Out(1),
+            "end": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = SyncFIFOBuffered(width=16, depth=self.config.queue_depth)
+        entry = queue.r_data
+        flags = Signal(4)
+        address = Signal(8)
+        instruction = self.fetched
+        next_instruction = Signal()
+        skip = Signal()
+
+        m.d.comb += [
+            queue.w_data.eq(self.entries.payload), queue.w_en.eq(self.entries.valid),
+            self.entries.ready.eq(queue.w_rdy),
+            self.event_address.eq(entry[:15]),
+            self.dispatch.payload.eq(instruction),
+            self.fetch_address.eq(address),
+            skip.eq(((instruction.when & ~flags) != 0)
+                    | ((instruction.opcode == Opcode.LEARN) & self.quiet & ~self.live)),
+        ]
+        waits = instruction.fence & ~self.quiet
+        with m.FSM() as fsm:
+            with m.State("idle"):
+                with m.If(queue.r_rdy & ~self.hold):
+                    with m.If(~entry[15]):
+                        m.d.comb += [self.event.eq(1), queue.r_en.eq(1)]
+                    with m.Elif(self.keys_ready & self.quiet):
+                        m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
+                        m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1)]
+                        m.next = "run"
+            with m.State("run"):
+                with m.If(skip):
+                    m.d.comb += next_instruction.eq(1)
+                with m.Elif(instruction.opcode == Opcode.END):
+                    with m.If(self.quiet):
+                        m.d.comb += self.end.eq(1)
+                        m.d.sync += address.eq(0)
+                        m.next = "idle"
+                with m.Else():
+                    m.d.comb += [
+                        self.dispatch.valid.eq(~waits),
+                        next_instruction.eq(self.dispatch.valid & self.dispatch.ready),
+                    ]
+                m.d.comb += self.fetch.eq(next_instruction)
+                with m.If(next_instruction):
+                    m.d.sync += address.eq(address + 1)
+        m.d.comb += self.idle.eq(fsm.ongoing("idle") & (queue.level == 0) & ~self.entries.valid & self.quiet)
+        return m
