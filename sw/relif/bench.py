@@ -1,0 +1,223 @@
+"""Cycles per tick and lane use of three fixed networks, counted by the simulated board.
+
+Spikes are synthetic, so that a density means the same for every population: inputs and hidden neurons
+alike get theirs as events, and thresholds are too high for spikes of the network's own. A *useful*
+lane-cycle is a synapse that an instruction has to do: in INTEGRATE each synapse of a spiking source,
+in LEARN each synapse of a row that is not skipped. Lane use is useful lane-cycles over lanes times all
+cycles of the instruction, its fill and drain included; what remains to 1 is mostly rows that do not
+fill their words (*fill* is the limit that this sets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from relif_hw.config import CoreConfig
+from relif_hw.isa import Flag, Instruction, Opcode, Space, TickFlag, tick_entry
+
+from .compiler import Compiled, compile
+from .errors import BoardError
+from .host.board import Board
+from .model.fixed import FixedCore
+from .network import Network
+from .rules import EProp, Surrogate
+
+__all__ = ["DENSITIES", "NETWORKS", "Case", "CountingCore", "Measurement", "Profiled", "markdown", "measure",
+           "network"]
+
+DENSITIES = (0.02, 0.10)
+WARM_UP = 32
+"""Ticks before a measurement, after which the traces are as they stay."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of the bench: inputs, a hidden population, readouts; recurrent or not."""
+
+    inputs: int
+    hidden: int
+    readouts: int
+    recurrent: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.inputs}/{self.hidden}{' recurrent' if self.recurrent else ''}/{self.readouts}"
+
+
+NETWORKS = (Case(40, 100, 2, True), Case(256, 256, 16, True), Case(700, 256, 20, True))
+
+
+class Profiled(Protocol):
+    """The transport of a simulated board."""
+
+    def profile(self) -> Mapping[Opcode, tuple[int, int]]:
+        """Per instruction: cycles in which the core worked for it, and in which a word entered the lanes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one network did at one density: averages of a tick."""
+
+    network: str
+    mode: str
+    density: float
+    cycles_per_tick: float
+    instructions: dict[str, float]
+    """Cycles of a tick by instruction."""
+    lane_use: dict[str, float | None]
+    """Of INTEGRATE and LEARN, 0 to 1."""
+    fill: dict[str, float | None]
+    """Part of the lanes that a word which enters them can use: the limit of `lane_use`."""
+
+
+def network(case: Case, seed: int) -> Network:
+    """The network of a case; its thresholds are out of reach, its surrogates wide."""
+    net = Network(dt=1e-3, seed=seed)
+    x = net.input(case.inputs, name="x")
+    h = net.lif(case.hidden, name="h", tau_mem=20e-3, tau_syn=5e-3, threshold=16.0,
+                surrogate=Surrogate(kind="fast_sigmoid", width=5.0))
+    y = net.readout(case.readouts, name="y", tau_mem=20e-3)
+    net.connect(x, h, gain=0.5)
+    if case.recurrent:
+        net.connect(h, h, gain=0.5)
+    net.connect(h, y, gain=0.5)
+    net.learn(EProp(feedback="random", loss="softmax", rate=2.0**-8))
+    return net
+
+
+def entries(case: Case, compiled: Compiled, density: float, ticks: int, flags: TickFlag,
+            random: np.random.Generator) -> npt.NDArray[np.uint16]:
+    """Queue entries of so many ticks: spikes of that density in both populations, random targets."""
+    parts: list[int] = []
+    for _ in range(ticks):
+        for name, size in (("x", case.inputs), ("h", case.hidden)):
+            parts += (compiled.base(name) + np.flatnonzero(random.random(size) < density)).tolist()
+        parts.append(tick_entry(flags, int(random.integers(case.readouts))))
+    return np.array(parts, dtype=np.uint16)
+
+
+class CountingCore(FixedCore):
+    """The golden model, which counts the useful lane-cycles of INTEGRATE and LEARN."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        super().__init__(compiled.config)
+        self.useful = {Opcode.INTEGRATE: 0, Opcode.LEARN: 0}
+        self._stored = {stored.base: stored for stored in compiled.layout.stored.values()}
+        compiled.load(self)
+
+    def _integrate(self, i: Instruction) -> Callable[[], None]:
+        step = super()._integrate(i)
+        stored = self._stored[i.b]
+        sources = self._spikes[i.a:i.a + stored.pre.words].view(-1)
+        targets = stored.post.population.size
+
+        def counted() -> None:
+            self.useful[Opcode.INTEGRATE] += int(sources.sum()) * targets
+            step()
+        return counted
+
+    def _scalars(self, i: Instruction, values: torch.Tensor, random: torch.Tensor | int) -> torch.Tensor:
+        scalars = super()._scalars(i, values, random)
+        if i.opcode is Opcode.LEARN:
+            stored = self._stored[i.b]
+            row = stored.pre if i.flags & Flag.BY_TARGET else stored.post
+            self.useful[Opcode.LEARN] += int((scalars != 0).sum()) * row.population.size
+        return scalars
+
+
+def _profiled(board: Board) -> Profiled:
+    transport = getattr(board, "transport", None)
+    if not hasattr(transport, "profile"):
+        raise BoardError(f"{board.name} counts no cycles: only the simulated board does")
+    return transport    # type: ignore[return-value]
+
+
+def measure(board: Board, case: Case, *, seed: int, ticks: int,
+            progress: Callable[[], None] = lambda: None) -> list[Measurement]:
+    """Measure a network on a simulated board, inference and learning, at each of `DENSITIES`.
+
+    The golden model runs along, to count what is useful; `BoardError` if its weights then differ.
+    `CompileError` if the network does not fit.
+    """
+    compiled = compile(network(case, seed), board.config)
+    measurements = []
+    for mode, flags in (("inference", TickFlag(0)), ("learning", TickFlag.TRAIN | TickFlag.TARGET)):
+        for density in DENSITIES:
+            random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
+            warm = entries(case, compiled, density, WARM_UP, flags, random)
+            measured = entries(case, compiled, density, ticks, flags, random)
+            model = CountingCore(compiled)
+            compiled.load(board)
+            board.submit(warm)
+            board.results()
+            before = dict(_profiled(board).profile())
+            board.submit(measured)
+            board.results()
+            after = _profiled(board).profile()
+            model.run(warm)
+            model.useful = dict.fromkeys(model.useful, 0)
+            model.run(measured)
+            if not (board.read(Space.WEIGHTS) == model.read(Space.WEIGHTS)).all():
+                raise BoardError(f"{board.name}: after {case.name}, {mode}, its weights are not the model's")
+            spent: dict[Opcode, tuple[int, int]] = {
+                opcode: (after[opcode][0] - before[opcode][0], after[opcode][1] - before[opcode][1])
+                for opcode in Opcode if opcode is not Opcode.END}
+            measurements.append(_measurement(case, mode, density, ticks, board.config, spent, model.useful))
+            progress()
+    return measurements
+
+
+def _measurement(case: Case, mode: str, density: float, ticks: int, config: CoreConfig,
+                 spent: Mapping[Opcode, tuple[int, int]], useful: Mapping[Opcode, int]) -> Measurement:
+    def part(opcode: Opcode, column: int) -> float | None:
+        lane_cycles = spent[opcode][column] * config.lanes
+        return useful[opcode] / lane_cycles if lane_cycles else None
+
+    return Measurement(
+        network=case.name, mode=mode, density=density,
+        cycles_per_tick=sum(cycles for cycles, _ in spent.values()) / ticks,
+        instructions={opcode.name: cycles / ticks for opcode, (cycles, _) in spent.items() if cycles},
+        lane_use={opcode.name: part(opcode, 0) for opcode in useful},
+        fill={opcode.name: part(opcode, 1) for opcode in useful},
+    )
+
+
+def percent(value: float | None) -> str:
+    """A part of 1 in per cent, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+COLUMNS = ("network", "mode", "density", "cycles/tick", "INTEGRATE", "TRACE", "STEP", "ERROR", "FEEDBACK",
+           "POST", "LEARN", "other", "use INTEGRATE", "fill", "use LEARN", "fill")
+
+
+def rows(measurements: Iterable[Measurement]) -> list[tuple[str, ...]]:
+    """The measurements as the cells of a table with `COLUMNS`."""
+    table = []
+    for m in measurements:
+        shown = [m.instructions.get(name, 0.0) for name in COLUMNS[4:11]]
+        other = m.cycles_per_tick - sum(shown)
+        table.append((m.network, m.mode, f"{100 * m.density:.0f} %", f"{m.cycles_per_tick:.1f}",
+                      *(f"{cycles:.1f}" for cycles in shown), f"{other:.1f}",
+                      *(percent(part[name]) for name in m.lane_use for part in (m.lane_use, m.fill))))
+    return table
+
+
+def markdown(measurements: Sequence[Measurement], config: CoreConfig, command: str) -> str:
+    """The tables for `docs/performance.md`, under the command that made them."""
+    lines = [f"    {command}", "",
+             f"Core `{config.name}`: {config.lanes} lanes, {config.weight_bits}-bit weights.", "",
+             "| " + " | ".join(COLUMNS) + " |", "| --- | --- " + "| ---: " * (len(COLUMNS) - 2) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(measurements)]
+    return "\n".join(lines) + "\n"
+
+
+def plain(measurement: Measurement) -> dict[str, Any]:
+    """A measurement in JSON's types."""
+    return asdict(measurement)

@@ -1,0 +1,202 @@
+"""The command `relif`: arguments in, one of the `relif.commands` run, an exit code out.
+
+Exit codes: 0 done; 1 an error, said in one line on standard error; 2 arguments that make no sense;
+130 ended by Ctrl-C, after saving what was to be saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+import sys
+from collections.abc import Sequence
+
+from relif_hw.config import PRESETS, ConfigError
+
+from .console import Console
+from .errors import RelifError
+from .version import __version__
+
+__all__ = ["main"]
+
+OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+BOARD_HELP = ("sim (the generated Verilog in a simulated board), model (the golden model), "
+              "serial:URL (any pyserial URL or device), tcp://HOST:PORT")
+EXIT_CODES = "exit codes: 0 done, 1 an error (one line on standard error), 2 wrong arguments, 130 Ctrl-C"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 32:
+        raise argparse.ArgumentTypeError(f"must be 0 to {(1 << 32) - 1}, not {value}")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 16:
+        raise argparse.ArgumentTypeError(f"must be 0 (any) to 65535, not {value}")
+    return value
+
+
+for _parse, _name in ((_positive, "number"), (_seed, "seed"), (_rate, "rate"), (_port, "port")):
+    _parse.__name__ = _name         # argparse says "invalid rate value"
+
+
+def _core(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument("--preset", metavar="NAME", help=f"core configuration: {', '.join(PRESETS)}")
+    group.add_argument("--config", metavar="FILE", help="core configuration in a TOML file")
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true",
+                            help="one JSON object on standard output, nothing else")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-v", "--verbose", dest="verbosity", action="store_const", const=1, default=0,
+                       help="a line for every step")
+    group.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1,
+                       help="nothing but errors, and JSON if asked for")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="relif", description="A spiking processor that learns while it runs.", epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"relif {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+        _COMMANDS[name](sub)
+        _output(sub)
+        return sub
+
+    command("train", "Train a task's network on a board, from scratch or from a checkpoint.")
+    command("eval", "Test accuracy of a checkpoint on a board.")
+    command("generate", "Write the core as Verilog with plain ports.")
+    command("info", "What a board or a configuration is: lanes, widths, capacities.")
+    command("tasks", "The tasks that there are.")
+    command("serve", "Put the simulated board behind a TCP port or a pseudo-terminal.")
+    command("bench", "Cycles per tick and lane use of three networks on the simulated board.")
+    return parser
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="name of a task (relif tasks lists them)")
+    parser.add_argument("--board", default="sim", metavar="SPEC",
+                        help=f"{BOARD_HELP}, float (the float model, no board); default sim")
+    _core(parser)
+    parser.add_argument("--seed", type=_seed, metavar="N",
+                        help="seed of split, order, weights and rounding (default 0)")
+    parser.add_argument("--epochs", type=_positive, metavar="N",
+                        help="passes over the samples (default: the task's)")
+    rule = parser.add_argument_group("learning rule (default: the task's)")
+    rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
+    rule.add_argument("--feedback", choices=("random", "symmetric"),
+                      help="where the learning signal comes through")
+    rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")
+    parser.add_argument("--baselines", action="store_true",
+                        help="also a linear classifier, the float model with the same rule, and BPTT, "
+                             "on the same split")
+    parser.add_argument("--checkpoint", metavar="FILE",
+                        help="keep the state of the last finished epoch in FILE")
+    parser.add_argument("--resume", metavar="FILE", help="go on from a checkpoint, and keep it up to date")
+    parser.add_argument("--report", metavar="DIR", help="pictures and an HTML page")
+
+
+def _eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="name of the task that the checkpoint is of")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="weights to test")
+    parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
+    _core(parser)
+    parser.add_argument("--report", metavar="DIR", help="pictures and an HTML page")
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    _core(parser, required=True)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE",
+                        help="Verilog file; - is standard output")
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--board", metavar="SPEC", help=BOARD_HELP)
+    group.add_argument("--preset", metavar="NAME", help=f"a configuration: {', '.join(PRESETS)}")
+    group.add_argument("--config", metavar="FILE", help="a configuration in a TOML file")
+
+
+def _tasks(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    _core(parser)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--tcp", type=_port, metavar="PORT",
+                       help="listen on this port of 127.0.0.1; 0: any free one")
+    group.add_argument("--pty", action="store_true", help="make a pseudo-terminal (the default)")
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    _core(parser)
+    parser.add_argument("--ticks", type=_positive, default=64, metavar="N",
+                        help="ticks of a measurement (default 64)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N",
+                        help="seed of the spikes and weights (default 0)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
+
+
+_COMMANDS = {
+    "train": _train, "eval": _eval, "generate": _generate, "info": _info, "tasks": _tasks, "serve": _serve,
+    "bench": _bench,
+}
+_MODULES = {"eval": "evaluate"}
+
+
+def _end(console: Console, text: str, code: int) -> int:
+    console.error(text)
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command of the arguments (default: the process's) and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:      # argparse has said what is wrong, or printed the help
+        return stop.code if isinstance(stop.code, int) else USAGE
+    console = Console(json_output=options.json, verbosity=options.verbosity)
+    try:
+        # Only now: PyTorch takes a second to import, and --help needs none of it.
+        name = _MODULES.get(options.command, options.command)
+        importlib.import_module(f".commands.{name}", __package__).run(options, console)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _end(console, "interrupted", INTERRUPTED)
+    except (RelifError, ConfigError) as error:
+        return _end(console, str(error), ERROR)
+    except BrokenPipeError:
+        # The reader has left, and so do we: nothing more to standard output at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except OSError as error:
+        where = error.filename or type(error).__name__
+        return _end(console, f"{where}: {error.strerror or error}", ERROR)
+    return OK
+

@@ -1,0 +1,1 @@
+"""What the subcommands of `relif` do, a module each."""

@@ -1,0 +1,58 @@
+"""`relif bench`: cycles per tick and lane use on the simulated board."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from relif_hw.isa import Opcode
+
+from ..bench import NETWORKS, Measurement, markdown, measure, percent, plain
+from ..console import Console
+from ..errors import CompileError
+from .shared import chosen_config, opened
+
+__all__ = ["run"]
+
+DEFAULT_PRESET = "lanes64"
+"""The smallest preset that holds all three networks."""
+
+
+def _tables(console: Console, measurements: list[Measurement]) -> None:
+    opcodes = [opcode.name for opcode in Opcode if any(opcode.name in m.instructions for m in measurements)]
+    labels = [(m.network, m.mode, f"{100 * m.density:.0f} %") for m in measurements]
+    console.table("Clock cycles per tick", ("network", "mode", "spikes", "all", *opcodes), [
+        (*label, f"{m.cycles_per_tick:.1f}", *(f"{m.instructions.get(name, 0.0):.1f}" for name in opcodes))
+        for label, m in zip(labels, measurements, strict=True)])
+    console.table("Lane use (fill: the limit that rows set which do not fill their words)",
+                  ("network", "mode", "spikes", "INTEGRATE", "fill", "LEARN", "fill"), [
+        (*label, percent(m.lane_use["INTEGRATE"]), percent(m.fill["INTEGRATE"]), percent(m.lane_use["LEARN"]),
+         percent(m.fill["LEARN"])) for label, m in zip(labels, measurements, strict=True)])
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measure the three networks on the simulated board; those that do not fit are named."""
+    config = chosen_config(options, DEFAULT_PRESET)
+    assert config is not None
+    measurements: list[Measurement] = []
+    too_large: dict[str, str] = {}
+    with opened("sim", config, console) as board, console.bar("bench") as bar:
+        for case in NETWORKS:
+            bar(len(measurements), 4 * len(NETWORKS), case.name)
+            try:
+                measurements += measure(board, case, seed=options.seed, ticks=options.ticks)
+            except CompileError as error:
+                too_large[case.name] = str(error)
+                console.note(f"{case.name}: {error}")
+    if not measurements:
+        raise CompileError(f"none of the networks fits core {config.name!r}")
+    if options.output:
+        chosen = f"--config {options.config}" if options.config else f"--preset {config.name}"
+        command = f"relif bench {chosen} --ticks {options.ticks} --seed {options.seed}"
+        Path(options.output).write_text(markdown(measurements, config, command), encoding="utf-8")
+    if console.json_output:
+        console.result({"board": "sim", "preset": config.name, "lanes": config.lanes, "seed": options.seed,
+                        "ticks": options.ticks, "measurements": [plain(m) for m in measurements],
+                        "too_large": too_large})
+    else:
+        _tables(console, measurements)
