@@ -133,8 +133,8 @@ class _Network:
     def _unit(self) -> int:
         """What a spike adds to a trace, or a threshold: a positive state."""
         top = (1 << self.config.state_bits - 1) - 1
-        return self._pick(1, 1 << self.config.state_fraction, 1 << int(self.random.integers(self.config.state_bits - 1)),
-                          top, int(self.random.integers(1, top)))
+        power = 1 << int(self.random.integers(self.config.state_bits - 1))
+        return self._pick(1, 1 << self.config.state_fraction, power, top, int(self.random.integers(1, top)))
 
     def _mantissa(self) -> int:
         top = (1 << self.config.state_bits - 1) - 1
@@ -291,12 +291,14 @@ class _Network:
         lanes = self.config.lanes
         addresses = [p.base * lanes + i for p in self.inputs for i in range(p.size)]
         kind = self._pick(0, 1, 2, 2, 3)
-        events = addresses if kind == 1 else [a for a in addresses if kind > 1 and self._chance(0.1 if kind == 2 else 0.5)]
+        part = 0.1 if kind == 2 else 0.5
+        events = addresses if kind == 1 else [a for a in addresses if kind > 1 and self._chance(part)]
         if kind == 3 and self.hidden:
             events = events + [p.base * lanes + int(self.random.integers(p.size)) for p in self.hidden]
             events = [*events, events[0]]                      # the same twice
         if self._chance(0.05):
             events = [*events, self._pick(self.config.neuron_words * lanes, (1 << 15) - 1)]
         flags = TickFlag(self._pick(*[14] * 12, *[6] * 4, *range(16)))
-        target = self._pick(0, self.output.size - 1, int(self.random.integers(self.output.size)), self.output.size, 2047)
+        size = self.output.size
+        target = self._pick(0, size - 1, int(self.random.integers(size)), size, 2047)
         return [*map(event_entry, events), tick_entry(flags, target)]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from relif.model.fixed import FixedCore, Sent
 
+from relif.model.fixed import FixedCore, Sent
 from relif_hw.config import CoreConfig
 from relif_hw.isa import INSTRUCTION_WORDS, TICK_ENTRY, Instruction, Space, space_shape
 

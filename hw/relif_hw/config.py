@@ -131,7 +131,7 @@ def _presets() -> dict[str, CoreConfig]:
                    neuron_words=256, program_length=32, queue_depth=256, max_outputs=32),
         CoreConfig(name="lanes8", lanes=8, weight_words=4096, state_words=512, neuron_words=128),
         CoreConfig(name="lanes16", lanes=16, weight_words=4096, state_words=512, neuron_words=128),
-        CoreConfig(name="lanes32", lanes=32, weight_words=4096, state_words=512, neuron_words=64),
+        CoreConfig(name="lanes32", lanes=32, weight_words=8192, state_words=512, neuron_words=64),
         CoreConfig(name="lanes64", lanes=64, weight_words=4096, state_words=512, neuron_words=64),
         CoreConfig(name="lanes128", lanes=128, weight_words=2048, state_words=256, neuron_words=32),
     ]

@@ -115,6 +115,7 @@ class Core(wiring.Component):
         m.d.comb += [
             scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key),
             array.word.eq(issue.word), array.valid.eq(issue.valid),
+            issue.fenced.eq(array.busy | error.busy),
         ]
 
         # Values: to the error unit or the sender.
@@ -245,10 +246,10 @@ class Core(wiring.Component):
         working = Signal(Opcode)
         with m.If(issue.valid):
             m.d.sync += working.eq(issue.word.opcode)
-        with m.Elif(sequencer.dispatch.valid & sequencer.dispatch.ready & ~issue.busy):
+        with m.Elif(sequencer.dispatch.valid & sequencer.dispatch.ready & quiet):
             m.d.sync += working.eq(sequencer.dispatch.payload.opcode)
         m.d.comb += [
             self.profile_issue.eq(issue.valid),
-            self.profile_opcode.eq(Mux(self.idle, Opcode.END, Mux(issue.valid, issue.word.opcode, working))),
+            self.profile_opcode.eq(Mux(~sequencer.running, Opcode.END, Mux(issue.valid, issue.word.opcode, working))),
         ]
         return m

@@ -48,6 +48,8 @@ class Issue(wiring.Component):
     -------
     i : In(stream of row_layout)
     contexts : In(InstructionLayout).array(2)
+    fenced : In(1)
+        Words issued before have not yet written their results: begin no instruction with a fence.
     done : Out(2)
         Context c is finished with.
     busy : Out(1)
@@ -60,6 +62,7 @@ class Issue(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
             "contexts": In(InstructionLayout).array(2),
+            "fenced": In(1),
             "done": Out(2),
             "busy": Out(1),
             "word": Out(word_layout(config)),
@@ -83,10 +86,11 @@ class Issue(wiring.Component):
         scalar_1 = Signal(signed(bits))
 
         last_word, take, start = Signal(), Signal(), Signal()
+        begun = Signal()                      # the first row of the instruction has been taken
         m.d.comb += [
             last_word.eq((left == 1) & (~two_phases | phase)),
-            take.eq(self.i.valid & (~running | last_word)),
-            self.i.ready.eq(~running | last_word),
+            self.i.ready.eq((~running | last_word) & ~(new.fence & ~begun & ~row.end & self.fenced)),
+            take.eq(self.i.valid & self.i.ready),
             self.busy.eq(running),
             self.valid.eq(running),
             self.word.eq(word),
@@ -111,6 +115,7 @@ class Issue(wiring.Component):
         wide = (new.flags & Flag.WIDE) != 0
         second = row.row[0]                   # of a two-phase instruction
         with m.If(take):
+            m.d.sync += begun.eq(~row.end)
             with m.If(row.end):
                 m.d.comb += self.done.eq(1 << row.context)
             with m.Else():

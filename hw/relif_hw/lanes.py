@@ -18,8 +18,8 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import saturated
 from .config import CoreConfig
-from .issue import word_layout
 from .isa import Flag, Opcode
+from .issue import word_layout
 from .numerics import RANDOM_BITS, SURROGATE_BITS, SURROGATE_ENTRIES
 from .random import GroupHash
 

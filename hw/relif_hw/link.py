@@ -94,7 +94,7 @@ class Link(wiring.Component):
         # Player and packer.
         calm_cycles = Signal(_CALM_BITS)
         settled = Signal()
-        calm = player.idle & self.core_idle & ~self.results.valid & ~self.rdata.valid & ~receiver.busy
+        calm = player.idle & self.core_idle & ~self.results.valid & ~self.rdata.valid
         m.d.comb += [
             settled.eq(calm & calm_cycles.all()),
             packer.size.eq(player.size), packer.flush.eq(player.flush | settled),
@@ -122,7 +122,7 @@ class Link(wiring.Component):
         # Acknowledgements and what the host is told.
         done = settled & packer.empty & ~draining
         done_before = Signal()
-        m.d.sync += done_before.eq(done)
+        m.d.sync += done_before.eq(done | introduce)
         m.d.comb += [
             transmitter.acknowledge.eq(receiver.other), transmitter.acknowledged.eq(receiver.acknowledged),
             transmitter.back.eq(receiver.poll),
@@ -131,6 +131,6 @@ class Link(wiring.Component):
             transmitter.gap.eq(receiver.gap),
             transmitter.expected.eq(receiver.expected), transmitter.credits.eq(slots - inbox.count),
             transmitter.fault.eq(self.core_fault), transmitter.settled.eq(done),
-            self.idle.eq(done & transmitter.silent), self.waiting.eq(transmitter.waiting),
+            self.idle.eq(done & transmitter.silent & ~receiver.busy), self.waiting.eq(transmitter.waiting),
         ]
         return m

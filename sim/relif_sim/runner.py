@@ -146,7 +146,8 @@ def run_bench(
     passed, failed = _read_results(results)
     if failed:
         count = len(passed) + len(failed)
-        raise BenchFailure(f"{module} on {simulator}: {len(failed)} of {count} tests failed: " + "; ".join(failed) + f"; the log {log} ends\n{_tail(log)}")
+        raise BenchFailure(f"{module} on {simulator}: {len(failed)} of {count} tests failed: "
+                           f"{'; '.join(failed)}; the log {log} ends\n{_tail(log)}")
     if not passed:
         raise BenchFailure(f"{module} on {simulator}: no test ran; the log is {log}")
     return BenchResult(tuple(passed), log)

@@ -123,23 +123,18 @@ class TcpEndpoint:
     def descriptors(self) -> list[int]:
         return [self._listener.fileno()] + ([self._client.fileno()] if self._client else [])
 
-    def _accept(self) -> None:
-        try:
-            client, _ = self._listener.accept()
-        except BlockingIOError:
-            return
+    def _accept(self, client: socket.socket) -> None:
         if self._client is None:
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._client = client
-        else:
-            client.setblocking(True)
-            client.settimeout(1.0)
-            try:
-                client.sendall(_BUSY)
-            except OSError:
-                pass                    # it has left already
-            client.close()
+            return
+        client.settimeout(1.0)
+        try:
+            client.sendall(_BUSY)
+        except OSError:
+            pass                        # it has left already
+        client.close()
 
     def _drop(self) -> None:
         if self._client is not None:
@@ -147,17 +142,24 @@ class TcpEndpoint:
             self._client = None
 
     def receive(self) -> bytes:
+        # Who comes is taken first and judged last: whoever left before that has been noticed then.
+        try:
+            new, _ = self._listener.accept()
+        except BlockingIOError:
+            new = None
         data = b""
-        if self._client is not None:
-            try:
-                data = self._client.recv(_LINE)
-                if not data:
+        try:
+            while self._client is not None:
+                part = self._client.recv(_LINE)
+                data += part
+                if not part:
                     self._drop()
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._drop()
-        self._accept()                  # after the old client's end, so that a new one may follow at once
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop()
+        if new is not None:
+            self._accept(new)
         return data
 
     def send(self, data: bytes) -> int:

@@ -322,29 +322,31 @@ class _Writer:
 
     def _clear_sample(self) -> None:
         inputs = sum(p.words for p in self.layout.places.values() if p.population.kind == "input")
-        if self.layout.state_words:
-            self._emit(Opcode.CLEAR, RESET, a=0, rows=self.layout.state_words)
         if self.layout.neuron_words > inputs:
             self._emit(Opcode.CLEAR, RESET, flags=Flag.SPIKES, c=inputs,
                        rows=self.layout.neuron_words - inputs)
+        if self.layout.state_words:
+            self._emit(Opcode.CLEAR, RESET, a=0, rows=self.layout.state_words)
+            # Clears what is clear already: a fence that costs nothing where there is no reset.
+            self._emit(Opcode.CLEAR, RESET, fence=True, a=0, rows=1)
 
     def _integrate(self) -> None:
-        """Per source before per target, which must not overlap with what follows."""
-        config, after_target = self.config, False
-        for index, s in enumerate(sorted(self.layout.stored.values(), key=lambda s: s.by_target)):
-            self._emit(Opcode.INTEGRATE, fence=index == 0 or after_target,
+        """Per source before per target, whose sums arrive late."""
+        config = self.config
+        for s in sorted(self.layout.stored.values(), key=lambda s: s.by_target):
+            self._emit(Opcode.INTEGRATE,
                        flags=Flag.BY_TARGET if s.by_target else 0, words=s.row_words,
                        a=s.pre.base, b=s.base, c=s.post.base, rows=s.rows if s.by_target else s.pre.words,
                        x=1 << config.mac_shift + config.state_fraction - s.exponent)
-            after_target = s.by_target
 
     def _traces(self) -> None:
-        for index, t in enumerate(self.layout.traces):
-            self._emit(Opcode.TRACE, TRAIN, fence=index == 0 and not self.layout.stored,
+        for t in self.layout.traces:
+            self._emit(Opcode.TRACE, TRAIN,
                        flags=Flag.WIDE if t.wide else 0, stream=self._stream(), rows=t.pre.words, a=t.state,
                        c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0, y=self._leak(t.beta), z=t.one)
 
     def _step(self) -> None:
+        late = any(s.by_target for s in self.layout.stored.values())
         for index, place in enumerate(self.places):
             p = place.population
             leaky = p.kind == "readout"
@@ -352,7 +354,7 @@ class _Writer:
             if not leaky and self._fixed(p.threshold) < 1:
                 self.problems.append(f"the threshold {p.threshold:g} of {p.name!r} is below the core's "
                                      f"resolution of {2.0 ** -self.config.state_fraction:g}")
-            self._emit(Opcode.STEP, fence=index == 0, stream=self._stream(), rows=place.words, a=place.state,
+            self._emit(Opcode.STEP, fence=late and index == 0, stream=self._stream(), rows=place.words, a=place.state,
                        c=place.base, flags=Flag.LEAKY if leaky else reset,
                        x=self._leak(decay(self.network.dt, p.tau_syn)),
                        y=self._leak(decay(self.network.dt, p.tau_mem)),
@@ -391,7 +393,8 @@ class _Writer:
             table = number[p.name]
             flags = (Flag.TABLE_1 if table & 1 else 0) | (Flag.TABLE_2 if table & 2 else 0)
             self._emit(Opcode.POST, TARGET, fence=index == 0, stream=self._stream(), a=place.state,
-                       c=place.base, flags=flags, rows=place.words, words=p.size - (place.words - 1) * self.config.lanes,
+                       c=place.base, flags=flags, rows=place.words,
+                       words=p.size - (place.words - 1) * self.config.lanes,
                        shift=p.surrogate.shift(self.config.state_fraction), z=self._fixed(p.threshold))
 
     def _learn(self) -> None:

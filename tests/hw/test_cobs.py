@@ -3,9 +3,10 @@
 import random
 
 import pytest
+from streams import simulate, sink, source
+
 from relif.host.protocol import Frame, decode_frame, encode_frame
 from relif_hw.cobs import CobsDecoder, CobsEncoder
-from streams import simulate, sink, source
 
 STALLS = {"flowing": (0.0, 0.0), "slow source": (0.7, 0.0), "slow sink": (0.0, 0.7), "both": (0.4, 0.4)}
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from relif.compiler import Compiled, compile
 from relif.errors import CompileError, NetworkError
 from relif.model.fixed import FixedCore
@@ -45,9 +46,9 @@ def test_program_has_the_order_and_fences_of_the_design() -> None:
     network.connect("h", "h", stored="source")
     network.connect("x", "y", stored="target")
     assert listing(compile(network, SMALL)) == [
-        "CLEAR when RESET", "CLEAR when RESET",
-        # Rows per source first: only what follows rows per target has to wait.
-        "| INTEGRATE", "INTEGRATE", "INTEGRATE BY_TARGET", "| INTEGRATE BY_TARGET",
+        "CLEAR when RESET", "CLEAR when RESET", "| CLEAR when RESET",
+        # Rows per source first: the sums of rows per target come late, and STEP waits for them.
+        "INTEGRATE", "INTEGRATE", "INTEGRATE BY_TARGET", "INTEGRATE BY_TARGET",
         # x for h, h for y, h for h, x for y: the constants of h and y differ.
         "TRACE when TRAIN", "TRACE when TRAIN", "TRACE when TRAIN", "TRACE when TRAIN",
         "| STEP", "STEP", "CLEAR",
@@ -62,7 +63,8 @@ def test_network_that_does_not_learn_has_no_learning_in_its_program() -> None:
     network = feed_forward()
     network.rule = None
     assert listing(compile(network, SMALL, send=["h", "y"])) == [
-        "CLEAR when RESET", "CLEAR when RESET", "| INTEGRATE", "INTEGRATE", "| STEP", "STEP", "CLEAR",
+        "CLEAR when RESET", "CLEAR when RESET", "| CLEAR when RESET",
+        "INTEGRATE", "INTEGRATE", "STEP", "STEP", "CLEAR",
         "| SEND when SEND", "SEND when SEND", "| END"]
 
 
@@ -208,7 +210,7 @@ def test_traces_use_their_bits() -> None:
         core = FixedCore(SMALL)
         compiled.load(core)
         spike, silent = event_entry(0), tick_entry(TickFlag.TRAIN)
-        core.run(np.array([spike, silent] * (3000 if trace == "single" else 40)))
+        core.run(np.array([spike, silent, silent] * (3000 if trace == "single" else 40) + [spike, silent]))
         largest = core.read(Space.STATE)[compiled.layout.traces[0].state:].max()
         assert 2**14 < largest < 2**17 - 1
 
@@ -271,7 +273,7 @@ def random_network(random: np.random.Generator) -> Network:
     network = Network(seed=int(random.integers(1 << 32)))
     taus = [None, 1e-3, 5e-3, 0.1, 10.0, math.inf]
     inputs = [network.input(int(random.integers(1, 12))) for _ in range(random.integers(1, 3))]
-    hidden = [network.lif(int(random.integers(1, 12)), tau_mem=taus[random.integers(6)],
+    hidden = [network.lif(int(random.integers(4, 12)), tau_mem=taus[random.integers(6)],
                           tau_syn=taus[random.integers(5)], reset=("subtract", "zero")[random.integers(2)])
               for _ in range(random.integers(1, 4))]
     y = network.readout(int(random.integers(2, 6)), tau_mem=taus[random.integers(6)], name="y")

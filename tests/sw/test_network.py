@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from relif.errors import NetworkError
 from relif.network import Network, decay
 from relif.rules import EProp, Surrogate, feedback_matrix, feedback_seed

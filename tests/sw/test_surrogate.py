@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from relif.model.surrogate import derivative, spike
 from relif.rules import SURROGATES, Surrogate
 from relif_hw.numerics import SURROGATE_ENTRIES

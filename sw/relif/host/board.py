@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
 from relif_hw.config import CoreConfig, preset
 from relif_hw.frames import ACCESS, MAX_PAYLOAD, FrameType, Identity, element_bytes
 from relif_hw.isa import TICK_ENTRY, Space, space_shape
@@ -305,7 +306,8 @@ def open(spec: str, *, config: CoreConfig | None = None, **options: Any) -> Boar
         The core to make, for "sim" and "model" (by default that of `DEFAULT_PRESET`); the core that
         the board must have, for the others (by default whatever it has).
     options
-        To the transport: `baudrate` of a serial port, `progress` of the simulated board.
+        To the transport: `baudrate` of a serial port, `progress` of the simulated board. To the
+        `Session`: `retry`, `polls`, `patience`.
 
     Raises
     ------
@@ -318,14 +320,15 @@ def open(spec: str, *, config: CoreConfig | None = None, **options: Any) -> Boar
     ToolError
         The simulated board cannot be compiled.
     """
+    timing = {name: options.pop(name) for name in ("retry", "polls", "patience") if name in options}
     if spec == "model":
         return ModelBoard(config or preset(DEFAULT_PRESET))
     if spec == "sim":
         config = config or preset(DEFAULT_PRESET)
-        return LinkBoard(_simulated(config, **options), config=config)
+        return LinkBoard(_simulated(config, **options), config=config, **timing)
     if spec.startswith("serial:"):
         url = spec.removeprefix("serial:")
-        return LinkBoard(SerialTransport(url.removeprefix("//"), **options), config=config)
+        return LinkBoard(SerialTransport(url.removeprefix("//"), **options), config=config, **timing)
     if spec.startswith("tcp://"):
-        return LinkBoard(TcpTransport(spec.removeprefix("tcp://"), **options), config=config)
+        return LinkBoard(TcpTransport(spec.removeprefix("tcp://"), **options), config=config, **timing)
     raise BoardError(f"no board is called {spec!r}; there are sim, model, serial:URL and tcp://HOST:PORT")

@@ -50,7 +50,7 @@ def encode_frame(frame: Frame) -> bytes:
         raise ValueError(f"a payload has at most {MAX_PAYLOAD} bytes, not {len(frame.payload)}")
     body = HEADER.pack(*frame[:4]) + frame.payload
     body += crc32(body).to_bytes(CRC_BYTES, "little")
-    pieces = []
+    pieces: list[bytes] = []
     for run in body.split(b"\0"):
         pieces += (_CODES[len(run) + 1], run)
     return b"".join(pieces) + b"\0"
@@ -68,7 +68,7 @@ def decode_frame(encoded: bytes) -> Frame | None:
         return None
     if crc32(body[:-CRC_BYTES]) != int.from_bytes(body[-CRC_BYTES:], "little"):
         return None
-    return Frame(*body[:HEADER_BYTES], body[HEADER_BYTES:-CRC_BYTES])
+    return Frame(body[0], body[1], body[2], body[3], body[HEADER_BYTES:-CRC_BYTES])
 
 
 class Session:
@@ -113,6 +113,7 @@ class Session:
         self._credits = 0           # beyond `_base`
         self._idle = False
         self._back_at = -1          # `_base` when we last went back
+        self._silent_at = -1        # `_base` when we last polled because of silence
         self._polled_at = -1        # `_received` when we last polled for a gap
         self._in = bytearray()
         self._out = bytearray()
@@ -133,12 +134,15 @@ class Session:
             deadline = time.monotonic() + self.retry
             while (left := deadline - time.monotonic()) > 0:
                 quiet = self._exchange(left) is None
-                if self._identity is not None:
-                    return self._identity
+                if (identity := self._known()) is not None:
+                    return identity
                 if quiet:
                     break
         raise LinkError(f"{self.transport.name}: no answer from a board after {self.polls} attempts; "
                         "is it powered, configured with a Relif core, and the baud rate right?")
+
+    def _known(self) -> Identity | None:
+        return self._identity
 
     def _introduced(self, frame: Frame) -> None:
         if self._identity is not None or (frame.seq | frame.ack << 8) != self._nonce:
@@ -156,7 +160,7 @@ class Session:
                              f"core, this host compiles for version {CORE_VERSION}")
         self._identity = identity
         self._credits = frame.flags & BoardFlag.CREDITS
-        self._received = self._acknowledged = 0
+        self.fault = bool(frame.flags & BoardFlag.FAULT)
 
     # Sending.
 
@@ -217,7 +221,9 @@ class Session:
                     raise LinkError(f"{self.transport.name}: the board has stopped answering "
                                     f"({polls} polls without an answer)")
                 polls, heard = polls + 1, now
-                self._go_back()
+                if self._silent_at == self._base:       # the last POLL's answer did not acknowledge them
+                    self._go_back()
+                self._silent_at = self._base
                 self._put(FrameType.POLL)
         self.flush()
 

@@ -68,7 +68,9 @@ class SerialTransport:
         try:
             if timeout != self._timeout:
                 self._port.timeout = self._timeout = timeout
-            data: bytes = self._port.read(max(1, self._port.in_waiting))
+            data: bytes = self._port.read(1)
+            if data and (waiting := self._port.in_waiting):
+                data += self._port.read(waiting)
             return data
         except (OSError, TypeError) as error:
             raise self._gone(error) from None

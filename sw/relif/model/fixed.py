@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+
 from relif_hw.config import CoreConfig
 from relif_hw.isa import (
     TICK_ENTRY,
@@ -75,7 +76,7 @@ class FixedCore:
         self._post = self.memory[Space.POST]
         self._accumulators = torch.zeros_like(self._post)
         self._spikes = self.memory[Space.SPIKES]
-        self._target = 0
+        self._target = self._key = 0
         self._sent: list[Sent] = []
         self._steps: list[tuple[int, Callable[[], None]]] | None = None
         self._group_steps = (torch.arange(max(config.neuron_words, 1024) * config.groups) * GROUP_STEP) & HASH_MASK
@@ -95,7 +96,8 @@ class FixedCore:
         if values.ndim != 2 or values.shape[1] != elements:
             raise BoardError(f"{space.name}: expected words of {elements} elements, not shape {values.shape}")
         if not 0 <= address <= address + len(values) <= words:
-            raise BoardError(f"{space.name}: words {address} to {address + len(values) - 1} are not within 0 to {words - 1}")
+            raise BoardError(f"{space.name}: words {address} to {address + len(values) - 1} are not within "
+                             f"0 to {words - 1}")
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
         if values.size and (values.min() < low or values.max() > high):
             raise BoardError(f"{space.name}: values must be {low} to {high}, not {values.min()} to {values.max()}")
@@ -128,11 +130,13 @@ class FixedCore:
         """Run the tick program once."""
         if self._steps is None:
             self._steps = self._decode()
-        self._target = target
-        for when, step in self._steps:
-            if not when & ~flags:
-                step()
         registers = self.memory[Space.REGISTERS]
+        self._key = tick_key(int(registers[Register.SEED]), int(registers[Register.TICK]))
+        self._target = target
+        absent = ~int(flags)
+        for when, step in self._steps:
+            if not when & absent:
+                step()
         registers[Register.TICK] = registers[Register.TICK] + 1 & HASH_MASK
 
     def _decode(self) -> list[tuple[int, Callable[[], None]]]:
@@ -157,11 +161,7 @@ class FixedCore:
         return random.view(len(rows), words, self.config.lanes)
 
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
-        registers = self.memory[Space.REGISTERS]
-        key = tick_key(int(registers[Register.SEED]), int(registers[Register.TICK]))
-        return row_hash(key, stream, rows)
-
-    _TWO = torch.tensor([0, 1])
+        return row_hash(self._key, stream, rows)
 
     # Instructions; each method decodes one and returns what runs it.
 
@@ -194,9 +194,17 @@ class FixedCore:
                 totals.add_(((rows * i.x + half) >> shift).sum(0))
         return by_source
 
-    def _decay(self, x: torch.Tensor, leak: int, random: torch.Tensor) -> torch.Tensor:
-        """x times a decay D / 2**R, rounded stochastically; `leak` is D - 2**R."""
+    def _decay(self, x: torch.Tensor, leak: int, stream: int, row: int) -> torch.Tensor:
+        """x (words, lanes) times a decay D / 2**R, rounded stochastically; `leak` is D - 2**R.
+
+        A decay of 1 or 0 rounds nothing, whatever the random number.
+        """
         shift = self.config.decay_fraction
+        if leak == 0:
+            return x
+        if leak == -1 << shift:
+            return torch.zeros_like(x)
+        random = self._random(torch.tensor([row_hash(self._key, stream, row)]), len(x))[0]
         return x + ((x * leak + align(random, shift)) >> shift)
 
     def _trace(self, i: Instruction) -> Callable[[], None]:
@@ -206,17 +214,15 @@ class FixedCore:
             p = self._state[i.a:i.a + i.rows]
 
             def single() -> None:
-                random = self._random(self._row_hash(i.stream, self._TWO[:1]), i.rows)
-                p.copy_(saturate(self._decay(p, beta, random[0]) + spikes * i.z, bits))
+                p.copy_(saturate(self._decay(p, beta, i.stream, 0) + spikes * i.z, bits))
             return single
 
         pairs = self._state[i.a:i.a + 2 * i.rows].view(i.rows, 2, lanes)
         q, p = pairs[:, 0], pairs[:, 1]
 
         def double() -> None:
-            random = self._random(self._row_hash(i.stream, self._TWO), i.rows)
-            new_p = saturate(self._decay(p, beta, random[1]) + q, bits)
-            q.copy_(saturate(self._decay(q, alpha, random[0]) + spikes * i.z, bits))
+            new_p = saturate(self._decay(p, beta, i.stream, 1) + q, bits)
+            q.copy_(saturate(self._decay(q, alpha, i.stream, 0) + spikes * i.z, bits))
             p.copy_(new_p)
         return double
 
@@ -227,17 +233,17 @@ class FixedCore:
         current, membrane = pairs[:, 0], pairs[:, 1]
         spikes = self._spikes[i.c:i.c + i.rows]
         totals = self._accumulators[i.c:i.c + i.rows]
+        leaky, to_zero = bool(i.flags & Flag.LEAKY), bool(i.flags & Flag.RESET_ZERO)
 
         def step() -> None:
-            random = self._random(self._row_hash(i.stream, self._TWO), i.rows)
-            u = self._decay(membrane, beta, random[1])
-            if not i.flags & Flag.LEAKY:
-                u = u * (1 - spikes) if i.flags & Flag.RESET_ZERO else u - theta * spikes
+            u = self._decay(membrane, beta, i.stream, 1)
+            if not leaky:
+                u = u * (1 - spikes) if to_zero else u - theta * spikes
             u = saturate(u + current, bits)
-            current.copy_(saturate(self._decay(current, alpha, random[0]) + totals, bits))
+            current.copy_(saturate(self._decay(current, alpha, i.stream, 0) + totals, bits))
             totals.zero_()
             membrane.copy_(u)
-            if not i.flags & Flag.LEAKY:
+            if not leaky:
                 spikes.copy_(u >= theta)
         return step
 
@@ -303,7 +309,7 @@ class FixedCore:
         mask[-1, i.words:] = 0
 
         def post_factor() -> None:
-            random = self._random(self._row_hash(i.stream, self._TWO[:1]), i.rows)[0]
+            random = self._random(torch.tensor([row_hash(self._key, i.stream, 0)]), i.rows)[0]
             psi = table[((membrane - theta).abs() >> i.shift).clamp(max=SURROGATE_ENTRIES - 1)]
             signal = saturate(totals, bits)
             totals.zero_()

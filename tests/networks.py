@@ -1,0 +1,115 @@
+"""Scenarios from the public interface: random networks with every rule and loss, and a training run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scenarios import IntArray, Load, Scenario, Step
+
+from relif.compiler import Compiled, compile
+from relif.network import Network
+from relif.rules import SURROGATES, EProp, Surrogate
+from relif_hw.config import CoreConfig
+from relif_hw.isa import TickFlag, event_entry, tick_entry
+
+__all__ = ["network_scenario", "random_network", "training_run"]
+
+RULES = [(feedback, loss, trace, surrogate) for feedback in ("random", "symmetric") for loss in ("softmax", "mse")
+         for trace in ("double", "single", "spike") for surrogate in SURROGATES]
+
+
+def loads(compiled: Compiled) -> list[Load]:
+    """What the compiler writes into the memories."""
+    return [(space, 0, image) for space, image in compiled.images.items() if len(image)]
+
+
+def largest_range(config: CoreConfig) -> float:
+    """The largest range of a projection: narrow weights reach less far, see `docs/numerics.md`."""
+    return 2.0 ** (config.weight_bits - config.mac_shift + 3)
+
+
+def random_network(seed: int, sizes: int, weight_range: float = 2.0) -> Network:
+    """A random topology (layers, recurrence, skips); `seed` runs through all rules, losses and surrogates.
+
+    Populations have up to `sizes` neurons, projections a range of up to `weight_range`; all say how they
+    are stored, so that the layout is the same on every core.
+    """
+    random = np.random.default_rng(seed)
+    feedback, loss, trace, kind = RULES[seed * 7 % len(RULES)]
+
+    def tau(*more: float | None) -> float | None:
+        return random.choice(np.array([1e-3, 5e-3, 20e-3, 2.0, *more], dtype=object))
+
+    net = Network(dt=1e-3, seed=seed)
+    inputs = [net.input(int(random.integers(1, sizes + 1))) for _ in range(random.integers(1, 3))]
+    hidden = [net.lif(int(random.integers(2, sizes + 1)), tau_mem=tau(math.inf), tau_syn=tau(None),
+                      threshold=float(random.choice([0.25, 1.0, 2.0])), reset=str(random.choice(["subtract", "zero"])),
+                      surrogate=Surrogate(kind=kind, width=float(random.choice([0.5, 1.0, 4.0]))) if n == 0
+                      else Surrogate())
+              for n in range(random.integers(1, 3))]
+    output = net.readout(int(random.integers(2, 6)), tau_mem=tau(), tau_syn=tau(None))
+    for source in inputs + hidden:
+        for target in [*hidden, output]:
+            chain = target is output and source in hidden      # symmetric feedback needs all of these
+            if chain or random.random() < 0.6:
+                net.connect(source, target, gain=2.0, range=weight_range * float(random.choice([0.25, 0.5, 1.0])),
+                            plastic=bool(random.random() < 0.85),
+                            stored="target" if chain else str(random.choice(["source", "target"])))
+    net.learn(EProp(feedback=feedback, loss=loss, trace=trace, rate=weight_range * 2.0 ** -int(random.integers(3, 9)),
+                    dead_zone=float(random.choice([0.0, 0.03])), feedback_gain=float(random.choice([0.5, 1.0, 3.0]))))
+    return net
+
+
+def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int = 20) -> Scenario:
+    """`random_network` on a core, learning from random spikes and classes; samples of four ticks."""
+    net = random_network(seed, sizes, min(2.0, largest_range(config)))
+    compiled = compile(net, config)
+    random = np.random.default_rng([seed, 1])
+    entries = []
+    for tick in range(steps):
+        spikes = []
+        for population in net.populations.values():
+            if population.kind == "input":
+                active = np.flatnonzero(random.random(population.size) < (0.0, 0.2, 0.6, 1.0)[tick % 4])
+                spikes += [event_entry(compiled.base(population) + int(i)) for i in active]
+        flags = TickFlag.TRAIN | TickFlag.SEND | (TickFlag.TARGET if tick % 4 else TickFlag.RESET)
+        entries.append([*spikes, tick_entry(flags, int(random.integers(compiled.network.output.size)))])
+    return Scenario(name=f"network {seed}", config=config, loads=loads(compiled),
+                    steps=[Step(entries=e) for e in entries])
+
+
+def training_run(config: CoreConfig, samples: int = 24) -> tuple[Scenario, Compiled]:
+    """A small recurrent network learns to tell three patterns apart, online; then it is tested.
+
+    Each sample is six ticks, the last three with the class; the last nine samples are a test without
+    classes. A step is a tick.
+    """
+    net = Network(dt=1e-3, seed=3)
+    x = net.input(9)
+    h = net.lif(14, tau_mem=8e-3, tau_syn=2e-3)
+    y = net.readout(3, tau_mem=8e-3)
+    net.connect(x, h, gain=2.0, range=2.0, stored="source")
+    net.connect(h, h, gain=0.5, stored="source")
+    net.connect(h, y, gain=0.5, stored="target")
+    net.learn(EProp(rate=2.0**-4))
+    compiled = compile(net, config)
+    random = np.random.default_rng(4)
+    steps = []
+    for sample in range(samples + 9):
+        label = sample % 3
+        for tick in range(6):
+            likely = np.where(np.arange(9) // 3 == label, 0.7, 0.1)
+            spikes = np.flatnonzero(random.random(9) < likely)
+            train = sample < samples
+            flags = ((TickFlag.RESET if tick == 0 else TickFlag(0)) | (TickFlag.TRAIN if train else TickFlag(0))
+                     | (TickFlag.TARGET if train and tick >= 3 else TickFlag(0))
+                     | (TickFlag.SEND if tick == 5 else TickFlag(0)))
+            events = [event_entry(compiled.event_address(x, int(i))) for i in spikes]
+            steps.append(Step(entries=[*events, tick_entry(flags, label if train else 0)]))
+    return Scenario(name="training run", config=config, loads=loads(compiled), steps=steps), compiled
+
+
+def answers(results: list[IntArray]) -> list[int]:
+    """The class with the largest output of each result."""
+    return [int(np.argmax(values)) for values in results]

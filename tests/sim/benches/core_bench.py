@@ -1,0 +1,151 @@
+"""The generated Verilog of a core against the golden model: every memory after every step.
+
+SCENARIOS names the files of the scenarios (one a line), PAUSES the probability with which a stream stands
+still in a cycle, on either side. With WRONG the golden model is given a weight that the core has not, to
+show that the bench notices. The top is `core_harness`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge, Timer
+from scenarios import Lockstep, Scenario, Step
+
+from relif_hw.isa import Space, space_shape
+
+FILES = {Path(name).stem: Path(name) for name in os.environ["SCENARIOS"].splitlines()}
+PAUSES = float(os.environ.get("PAUSES", "0"))
+WRONG = "WRONG" in os.environ
+PERIOD = 10
+"""Nanoseconds of a cycle."""
+CYCLES = 200_000
+"""A step or a memory that takes longer hangs."""
+
+
+class Driver:
+    """The core's streams: idle cycles and back-pressure come from a seeded generator."""
+
+    def __init__(self, dut, pauses: float, seed: str) -> None:
+        self.dut, self.pauses, self.random = dut, pauses, random.Random(seed)
+        self.edge = RisingEdge(dut.clk)
+        self.results: list[int] = []
+
+    def pause(self) -> bool:
+        return self.pauses > 0 and self.random.random() < self.pauses
+
+    async def reset(self) -> None:
+        for name in ("entries", "access", "wdata"):
+            getattr(self.dut, f"{name}_valid").value = 0
+            getattr(self.dut, f"{name}_payload").value = 0
+        self.dut.results_ready.value = 0
+        self.dut.pauses.value = int(256 * self.pauses)
+        self.dut.clear.value = 1
+        self.dut.rst.value = 1
+        for _ in range(3):
+            await self.edge
+        self.dut.rst.value = 0
+
+    async def put(self, name: str, values) -> None:
+        """Send values on a stream; valid stays high from one to the next unless there is a pause."""
+        payload, valid, ready = (getattr(self.dut, f"{name}_{part}") for part in ("payload", "valid", "ready"))
+        for value in values:
+            while self.pause():
+                valid.value = 0
+                await self.edge
+            payload.value = value
+            valid.value = 1
+            for _ in range(CYCLES):
+                await self.edge
+                if ready.value:
+                    break
+            else:
+                raise AssertionError(f"{name} is not taken within {CYCLES} cycles")
+        valid.value = 0
+
+    async def collect(self) -> None:
+        """Take results for ever."""
+        valid, ready = self.dut.results_valid, self.dut.results_ready
+        taking = True
+        ready.value = 1
+        while True:
+            await self.edge
+            if taking and valid.value:
+                self.results.append(self.dut.results_payload.value.to_unsigned())
+            if self.pauses:
+                taking = not self.pause()
+                ready.value = taking
+
+    async def access(self, space: Space, write: bool, address: int, words: int) -> None:
+        await self.put("access", [int(space) | write << 4 | address << 5 | words << 21])
+
+    async def write(self, space: Space, address: int, values) -> None:
+        await self.access(space, True, address, len(values))
+        await self.put("wdata", [int(value) & 0xFFFF_FFFF for value in values.reshape(-1)])
+
+    async def read(self, config, space: Space) -> list[int]:
+        """All elements of a memory, through the recorder."""
+        words, width = space_shape(config, space)[:2]
+        expected = words * width
+        self.dut.clear.value = 1
+        await self.edge
+        self.dut.clear.value = 0
+        await self.access(space, False, 0, words)
+        waited, cycles = 0, expected + 4 * words + 8
+        while (count := self.dut.count.value.to_unsigned()) < expected:
+            assert waited < CYCLES + 100 * expected, f"{space.name}: {count} of {expected} elements"
+            await Timer(cycles * PERIOD, unit="ns")
+            waited, cycles = waited + cycles, 32
+        await self.edge
+        assert self.dut.count.value.to_unsigned() == expected
+        number = int(str(self.dut.record.value)[:32 * expected], 2)
+        raw = number.to_bytes(4 * expected, "little")
+        return [int.from_bytes(raw[k:k + 4], "little") for k in range(0, len(raw), 4)]
+
+    async def step(self, step: Step) -> None:
+        """Write, send the entries, and wait for the core to be idle; or not, when the next access must."""
+        for space, address, values in step.writes:
+            await self.write(space, address, values)
+        await self.put("entries", step.entries)
+        if self.pauses and self.random.random() < 0.5:
+            return
+        for _ in range(CYCLES):
+            await self.edge
+            if self.dut.idle.value:
+                return
+        raise AssertionError(f"the core is not idle {CYCLES} cycles after a step")
+
+
+@cocotb.test(timeout_time=500, timeout_unit="ms")
+@cocotb.parametrize(name=list(FILES))
+async def scenario(dut, name: str) -> None:
+    lockstep = Lockstep(Scenario.load(FILES[name]))
+    driver = Driver(dut, PAUSES, name)
+    Clock(dut.clk, PERIOD, unit="ns").start()
+    await driver.reset()
+
+    # The host writes every memory; a reset has not emptied them.
+    for space, values in lockstep.images():
+        await driver.write(space, 0, values)
+    if WRONG:
+        lockstep.model.memory[Space.WEIGHTS][-1, -1] ^= 1
+
+    # After each step all is as the golden model says, and the one memory that the host cannot read is empty.
+    for number, step in enumerate(lockstep.scenario.steps):
+        want = lockstep.run(step)
+        collector = cocotb.start_soon(driver.collect())
+        await driver.step(step)
+        registers = await driver.read(lockstep.config, Space.REGISTERS)
+        collector.cancel()
+        lockstep.compare(number, Space.REGISTERS, registers)
+        lockstep.compare_results(number, driver.results, want)
+        driver.results.clear()
+        assert bool(dut.fault.value) == lockstep.fault, f"{name}, step {number}: fault is {dut.fault.value}"
+        for word, sums in enumerate(dut.core.core.lanes.accumulators):
+            assert sums.value.to_unsigned() == 0, f"{name}, step {number}: accumulators [{word}] is {sums.value}"
+        for space in list(Space)[1:]:
+            lockstep.compare(number, space, await driver.read(lockstep.config, space))

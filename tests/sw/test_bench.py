@@ -1,0 +1,103 @@
+"""The bench counts what is useful as the golden model does it, and refuses boards that count no cycles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from relif.bench import COLUMNS, DENSITIES, Case, CountingCore, entries, markdown, measure, network, rows
+from relif.compiler import compile
+from relif.errors import BoardError, CompileError
+from relif.host.board import ModelBoard
+from relif_hw.config import CoreConfig
+from relif_hw.isa import Opcode, Space, TickFlag
+
+CONFIG = CoreConfig(lanes=4, weight_words=256, state_words=64, neuron_words=32, name="small")
+CASE = Case(6, 8, 2, True)
+LEARN = TickFlag.TRAIN | TickFlag.TARGET
+
+
+class CountingBoard(ModelBoard):
+    """The golden model behind a transport that claims 100 cycles of INTEGRATE and 200 of LEARN a tick."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.transport = self
+        self.ticks = 0
+
+    def _submit(self, entries):
+        self.ticks += int((entries >= 1 << 15).sum())
+        super()._submit(entries)
+
+    def profile(self):
+        cycles = {Opcode.INTEGRATE: (100, 80), Opcode.LEARN: (200, 150)}
+        return {opcode: tuple(self.ticks * n for n in cycles.get(opcode, (0, 0))) for opcode in Opcode}
+
+
+def test_entries_have_the_density():
+    case = Case(400, 300, 3, True)
+    compiled = compile(network(case, 0), CoreConfig(weight_words=16384, neuron_words=64))
+    made = entries(case, compiled, 0.1, 50, LEARN, np.random.default_rng(0))
+    assert (made >= 1 << 15).sum() == 50
+    assert (made < 1 << 15).sum() == pytest.approx(50 * 700 * 0.1, rel=0.05)
+
+
+def test_useful_lane_cycles_of_one_tick():
+    compiled = compile(network(CASE, 0), CONFIG)
+    core = CountingCore(compiled)
+    x, h = compiled.base("x"), compiled.base("h")
+    # Two spikes of the input and one of the hidden population: 3 rows of 8 synapses, and one source of 2.
+    core.run(np.array([x, x + 5, h + 7, 1 << 15 | int(LEARN) << 11 | 1], dtype=np.uint16))
+    assert core.useful[Opcode.INTEGRATE] == 3 * 8 + 1 * 2
+    # A trace of two exponentials is zero in the tick of its first spike, and then decays for many ticks.
+    assert core.useful[Opcode.LEARN] == 0
+    core.run(np.array([1 << 15 | int(LEARN) << 11 | 1] * 5, dtype=np.uint16))
+    assert core.useful[Opcode.INTEGRATE] == 3 * 8 + 1 * 2
+    assert core.useful[Opcode.LEARN] > 0
+    silent = CountingCore(compiled)
+    silent.run(np.array([1 << 15 | int(LEARN) << 11], dtype=np.uint16))
+    assert silent.useful[Opcode.INTEGRATE] == 0
+
+
+def test_the_network_makes_no_spikes_of_its_own():
+    compiled = compile(network(CASE, 0), CONFIG)
+    core = CountingCore(compiled)
+    random = np.random.default_rng(1)
+    for _ in range(50):
+        core.run(entries(CASE, compiled, 0.5, 1, LEARN, random))
+        assert core.read(Space.SPIKES).sum() == 0
+
+
+def test_measurements():
+    measured = measure(CountingBoard(CONFIG), CASE, seed=0, ticks=20)
+    assert [(m.mode, m.density) for m in measured] == [
+        (mode, density) for mode in ("inference", "learning") for density in DENSITIES]
+    for m in measured:
+        assert m.cycles_per_tick == 300
+        assert m.instructions == {"INTEGRATE": 100, "LEARN": 200}
+        assert 0 < m.lane_use["INTEGRATE"] < m.fill["INTEGRATE"] < 1
+    assert measured[0].lane_use["LEARN"] == 0
+    assert measured[2].lane_use["LEARN"] > 0
+    assert measured == measure(CountingBoard(CONFIG), CASE, seed=0, ticks=20)
+    text = markdown(measured, CONFIG, "relif bench")
+    assert text.count("\n| 6/8 recurrent/2 |") == 4
+    assert all(len(row) == len(COLUMNS) for row in rows(measured))
+
+
+def test_a_board_that_differs_from_the_model_is_named():
+    class Wrong(CountingBoard):
+        def _read(self, space, address, words):
+            return super()._read(space, address, words) + (space is Space.WEIGHTS)
+
+    with pytest.raises(BoardError, match=r"model: after 6/8 recurrent/2, inference, its weights are not the model's"):
+        measure(Wrong(CONFIG), CASE, seed=0, ticks=2)
+
+
+def test_a_board_without_a_profile():
+    with pytest.raises(BoardError, match="model counts no cycles: only the simulated board does"):
+        measure(ModelBoard(CONFIG), CASE, seed=0, ticks=2)
+
+
+def test_a_network_that_does_not_fit():
+    with pytest.raises(CompileError, match="does not fit core 'small'"):
+        measure(CountingBoard(CONFIG), Case(700, 256, 20, True), seed=0, ticks=2)
