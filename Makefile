@@ -19,7 +19,7 @@ TEST_STAMP := .venv/.test
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_STAMP)
-	$(BIN)/relif train digits --board sim --seed $(SEED) --baselines --report runs/demo
+	$(BIN)/relif train digits --board sim --seed $(SEED) --baselines --report runs/demo -v
 
 test: $(TEST_STAMP) tools
 	$(BIN)/pytest

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scenarios import Load, Scenario, Step, program_image
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import (
@@ -20,6 +19,7 @@ from relif_hw.isa import (
     tick_entry,
 )
 from relif_hw.numerics import SURROGATE_ENTRIES
+from scenarios import Load, Scenario, Step, program_image
 
 __all__ = ["CASES", "by_hand"]
 

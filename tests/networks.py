@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scenarios import IntArray, Load, Scenario, Step
 
 from relif.compiler import Compiled, compile
 from relif.network import Network
 from relif.rules import SURROGATES, EProp, Surrogate
 from relif_hw.config import CoreConfig
 from relif_hw.isa import TickFlag, event_entry, tick_entry
+from scenarios import IntArray, Load, Scenario, Step
 
 __all__ = ["network_scenario", "random_network", "training_run"]
 
@@ -29,11 +29,12 @@ def largest_range(config: CoreConfig) -> float:
     return 2.0 ** (config.weight_bits - config.mac_shift + 3)
 
 
-def random_network(seed: int, sizes: int, weight_range: float = 2.0) -> Network:
+def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates: int = 2) -> Network:
     """A random topology (layers, recurrence, skips); `seed` runs through all rules, losses and surrogates.
 
     Populations have up to `sizes` neurons, projections a range of up to `weight_range`; all say how they
-    are stored, so that the layout is the same on every core.
+    are stored, so that the layout is the same on every core. With two `surrogates` the hidden populations
+    differ in them.
     """
     random = np.random.default_rng(seed)
     feedback, loss, trace, kind = RULES[seed * 7 % len(RULES)]
@@ -42,11 +43,11 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0) -> Network:
         return random.choice(np.array([1e-3, 5e-3, 20e-3, 2.0, *more], dtype=object))
 
     net = Network(dt=1e-3, seed=seed)
+    surrogate = Surrogate(kind=kind, width=float(random.choice([0.5, 1.0, 4.0])))
     inputs = [net.input(int(random.integers(1, sizes + 1))) for _ in range(random.integers(1, 3))]
     hidden = [net.lif(int(random.integers(2, sizes + 1)), tau_mem=tau(math.inf), tau_syn=tau(None),
                       threshold=float(random.choice([0.25, 1.0, 2.0])), reset=str(random.choice(["subtract", "zero"])),
-                      surrogate=Surrogate(kind=kind, width=float(random.choice([0.5, 1.0, 4.0]))) if n == 0
-                      else Surrogate())
+                      surrogate=surrogate if n == 0 or surrogates == 1 else Surrogate())
               for n in range(random.integers(1, 3))]
     output = net.readout(int(random.integers(2, 6)), tau_mem=tau(), tau_syn=tau(None))
     for source in inputs + hidden:
@@ -63,7 +64,7 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0) -> Network:
 
 def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int = 20) -> Scenario:
     """`random_network` on a core, learning from random spikes and classes; samples of four ticks."""
-    net = random_network(seed, sizes, min(2.0, largest_range(config)))
+    net = random_network(seed, sizes, min(2.0, largest_range(config)), config.surrogates)
     compiled = compile(net, config)
     random = np.random.default_rng([seed, 1])
     entries = []
@@ -89,9 +90,10 @@ def training_run(config: CoreConfig, samples: int = 24) -> tuple[Scenario, Compi
     x = net.input(9)
     h = net.lif(14, tau_mem=8e-3, tau_syn=2e-3)
     y = net.readout(3, tau_mem=8e-3)
-    net.connect(x, h, gain=2.0, range=2.0, stored="source")
-    net.connect(h, h, gain=0.5, stored="source")
-    net.connect(h, y, gain=0.5, stored="target")
+    most = min(2.0, largest_range(config))
+    net.connect(x, h, gain=2.0, range=most, stored="source")
+    net.connect(h, h, gain=0.5, range=most / 2, stored="source")
+    net.connect(h, y, gain=0.5, range=most / 2, stored="target")
     net.learn(EProp(rate=2.0**-4))
     compiled = compile(net, config)
     random = np.random.default_rng(4)

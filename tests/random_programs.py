@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scenarios import IntArray, Load, Scenario, Step, program_image
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Instruction, Opcode, Register, Space, TickFlag, event_entry, tick_entry
 from relif_hw.numerics import SURROGATE_ENTRIES
+from scenarios import IntArray, Load, Scenario, Step, program_image
 
 __all__ = ["random_scenario"]
 
@@ -165,22 +165,24 @@ class _Network:
 
     def _write_program(self) -> None:
         input_words = sum(p.words for p in self.inputs)
-        self._emit(Opcode.CLEAR, TickFlag.RESET, a=0, rows=self.state_words)
         self._emit(Opcode.CLEAR, TickFlag.RESET, flags=Flag.SPIKES, c=input_words,
                    rows=self.neuron_words - input_words)
-        by_target = True
+        self._emit(Opcode.CLEAR, TickFlag.RESET, a=0, rows=self.state_words)
+        self._emit(Opcode.CLEAR, TickFlag.RESET, fence=True, a=0, rows=1)
+        by_target = False
         for p in self.projections:
-            self._emit(Opcode.INTEGRATE, fence=by_target, flags=Flag.BY_TARGET if p.by_target else 0,
-                       a=p.source.base, b=p.base, c=p.target.base, words=p.words, x=self._gain(p),
-                       rows=p.target.size if p.by_target else p.source.words)
+            self._emit(Opcode.INTEGRATE, fence=by_target and not p.by_target, a=p.source.base, b=p.base,
+                       c=p.target.base, words=p.words, flags=Flag.BY_TARGET if p.by_target else 0,
+                       x=self._gain(p), rows=p.target.size if p.by_target else p.source.words)
             by_target = p.by_target
         for t in self.traces:
-            self._emit(Opcode.TRACE, TickFlag.TRAIN, fence=not self.projections, stream=self._stream(),
+            self._emit(Opcode.TRACE, TickFlag.TRAIN, stream=self._stream(),
                        flags=Flag.WIDE if t.wide else 0, rows=t.source.words, a=t.state, c=t.source.base,
                        x=self._leak() if t.wide else 0, y=self._leak(), z=self._unit())
+        late = any(p.by_target for p in self.projections)
         for n, p in enumerate([*self.hidden, self.output]):
             flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
-            self._emit(Opcode.STEP, fence=n == 0, stream=self._stream(), rows=p.words, a=p.state, c=p.base,
+            self._emit(Opcode.STEP, fence=n == 0 and late, stream=self._stream(), rows=p.words, a=p.state, c=p.base,
                        flags=flags, x=self._leak(), y=self._leak(), z=self._unit())
         self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
         if any(p.traces for p in self.projections):
@@ -222,7 +224,8 @@ class _Network:
                        c=q.traces.state if q.by_target else q.target.base,
                        rows=q.target.words if q.by_target else q.source.words,
                        x=self._mantissa(), shift=self._shift(6, 21))
-            fence = q.by_target
+            # An instruction that is skipped takes its fence with it.
+            fence = q.by_target or (fence and when != TickFlag.TARGET)
 
     # Contents of the memories.
 

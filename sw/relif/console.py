@@ -41,6 +41,7 @@ class Console:
         self.verbosity = verbosity
         self.errors = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         self.output = RichConsole(highlight=False, soft_wrap=True)
+        self.output.width = max(self.output.width, 110)     # a table is not squeezed: a terminal may wrap it
 
     def note(self, text: str, level: int = 0) -> None:
         """A line on standard error: 0 unless quiet, 1 only if verbose."""
@@ -68,7 +69,7 @@ class Console:
         table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None,
                       pad_edge=False)
         for index, column in enumerate(columns):
-            table.add_column(column, justify="right" if index else "left")
+            table.add_column(column, justify="right" if index else "left", no_wrap=not index)
         for row in rows:
             table.add_row(*row)
         self.output.print(table)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from faults import FaultyTransport
 from link_bench import LinkBench
 
+from faults import FaultyTransport
 from relif.host.board import LinkBoard
 from relif.host.protocol import Frame, decode_frame, encode_frame
 from relif_hw.config import CoreConfig

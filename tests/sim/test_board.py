@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from faults import FaultyTransport
 
 import relif_sim.library
+from faults import FaultyTransport
 from relif.errors import BoardError, ToolError
 from relif.host.board import LinkBoard, ModelBoard
 from relif_hw.config import CoreConfig

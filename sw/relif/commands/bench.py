@@ -22,7 +22,7 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
     opcodes = [opcode.name for opcode in Opcode if any(opcode.name in m.instructions for m in measurements)]
     labels = [(m.network, m.mode, f"{100 * m.density:.0f} %") for m in measurements]
     console.table("Clock cycles per tick", ("network", "mode", "spikes", "all", *opcodes), [
-        (*label, f"{m.cycles_per_tick:.1f}", *(f"{m.instructions.get(name, 0.0):.1f}" for name in opcodes))
+        (*label, f"{m.cycles_per_tick:.0f}", *(f"{m.instructions.get(name, 0.0):.0f}" for name in opcodes))
         for label, m in zip(labels, measurements, strict=True)])
     console.table("Lane use (fill: the limit that rows set which do not fill their words)",
                   ("network", "mode", "spikes", "INTEGRATE", "fill", "LEARN", "fill"), [

@@ -34,7 +34,7 @@ module core_harness #(parameter ELEMENTS = 1) (
             count <= 0;
         end else if (rdata_valid && rdata_ready) begin
             count <= count + 1;
-            record <= {rdata_payload, record[32 * ELEMENTS - 1:32]};    // the last element is on top
+            record[32 * count +: 32] <= rdata_payload;
         end
     end
 endmodule

@@ -1,0 +1,113 @@
+"""The error unit against the formulas of `docs/numerics.md`, and the softmax against a softmax."""
+
+import math
+import random
+
+import pytest
+from streams import simulate, source
+
+from relif_hw.config import CoreConfig
+from relif_hw.error import ErrorUnit
+from relif_hw.isa import Flag
+from relif_hw.numerics import EXP_TABLE, RECIPROCAL_TABLE
+
+
+def errors_of(config, outputs, instruction, target):
+    """e_k of the outputs U_k."""
+    bits, fraction = config.state_bits, config.state_fraction
+    top = (1 << bits - 1) - 1
+    one = instruction["y"]
+    values = outputs
+    if instruction["flags"] & Flag.SOFTMAX:
+        exponents = [min(max(outputs) - u, top) * instruction["x"] >> fraction + 2 for u in outputs]
+        powers = [EXP_TABLE[t & 255] >> min(t >> 8, 31) for t in exponents]
+        lead = sum(powers).bit_length() - 1
+        reciprocal = RECIPROCAL_TABLE[sum(powers) >> lead - 9 & 511]
+        shift = 15 + lead - fraction
+        values, one = [q * reciprocal + (1 << shift - 1) >> shift for q in powers], 1 << fraction
+    errors = [(one if k == target else 0) - value for k, value in enumerate(values)]
+    return [0 if abs(e) < instruction["z"] else e for e in (max(-top - 1, min(top, e)) for e in errors)]
+
+
+def run(config, jobs, stall=0.0):
+    """The words written for each job (outputs, instruction, target): {address: elements}, and `live`."""
+    dut = ErrorUnit(config)
+    registers = [0] * config.lanes
+    written = []
+    items = [[*({"end": 0, "context": 0, "row": k, "value": u} for k, u in enumerate(outputs)),
+              {"end": 1, "context": 0, "row": 0, "value": 0}] for outputs, *_ in jobs]
+
+    async def feed(ctx):
+        for (_, instruction, target), job in zip(jobs, items, strict=True):
+            ctx.set(dut.instruction, {name: value % (1 << 18) if name in "xyz" else value
+                                      for name, value in instruction.items()})
+            ctx.set(dut.target, target)
+            await source(dut.i, job, stall=stall)(ctx)
+            written.append([{}, 0])
+            # The lanes' result registers, as the unit pokes and clears them, and the writes of them.
+            while True:
+                *_, busy, lanes, value, clear, write, address, live = await ctx.tick().sample(
+                    dut.busy, dut.poke_lane, dut.poke_value, dut.poke_clear, dut.write, dut.address, dut.live)
+                if not busy:
+                    break
+                if write:
+                    written[-1][0][address] = list(registers)
+                for lane in range(config.lanes):
+                    registers[lane] = value if lanes >> lane & 1 else 0 if clear else registers[lane]
+                written[-1][1] |= live
+
+    simulate(dut, feed)
+    return written
+
+
+def image(config, base, errors):
+    """Words of the errors: lanes past the last one are zero."""
+    padded = errors + [0] * (-len(errors) % config.lanes)
+    return {base + n: padded[n * config.lanes:(n + 1) * config.lanes] for n in range(len(padded) // config.lanes)}
+
+
+def patterns(config, rng):
+    """Outputs of every shape."""
+    low, high, one = -(1 << config.state_bits - 1), (1 << config.state_bits - 1) - 1, 1 << config.state_fraction
+    most = config.max_outputs
+    yield from ([0] * most, [low] * most, [high] * (most - 1), [high, low], [low], [high])
+    yield [low] * 3 + [high] + [low] * 2
+    for count in (1, 2, 3, most // 2, most - 1, most):
+        yield [rng.randint(low, high) for _ in range(count)]
+        yield [rng.randint(-one, one) for _ in range(count)]
+        yield [rng.randint(-9, 9) for _ in range(count)]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+@pytest.mark.parametrize(("lanes", "bits", "most"), [(4, 16, 10), (8, 18, 16), (32, 18, 33)])
+def test_errors(lanes, bits, most, stall):
+    config = CoreConfig(lanes=lanes, state_bits=bits, max_outputs=most)
+    rng = random.Random(lanes)
+    top, one = (1 << bits - 1) - 1, 1 << config.state_fraction
+    jobs = []
+    for outputs in patterns(config, rng):
+        for flags in (Flag.SOFTMAX, 0):
+            instruction = {"flags": flags, "c": rng.randrange(50), "rows": len(outputs),
+                           "x": rng.choice([0, 1477, 1477, top]) if flags else 0,
+                           "y": 0 if flags else rng.choice([one, -one, top, -top - 1]),
+                           "z": rng.choice([0, 0, 1, one // 16, one, top])}
+            jobs.append((outputs, instruction, rng.choice([0, len(outputs) - 1, len(outputs), 2047])))
+    for (outputs, instruction, target), (words, live) in zip(jobs, run(config, jobs, stall), strict=True):
+        errors = errors_of(config, outputs, instruction, target)
+        assert words == image(config, instruction["c"], errors)
+        assert live == any(errors)
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 4.0])
+def test_softmax_is_close_to_a_softmax(gain):
+    config = CoreConfig(lanes=8, max_outputs=16)
+    one = 1 << config.state_fraction
+    rng = random.Random(5)
+    jobs = [([rng.randint(-3 * one, 3 * one) for _ in range(10)],
+             {"flags": Flag.SOFTMAX, "c": 0, "rows": 10, "x": round(gain * math.log2(math.e) * 1024), "y": 0, "z": 0},
+             k % 10) for k in range(10)]
+    for (outputs, _, target), (words, _) in zip(jobs, run(config, jobs), strict=True):
+        powers = [math.exp(gain * u / one) for u in outputs]
+        for k, power in enumerate(powers):
+            error = words[k // 8][k % 8] / one
+            assert error == pytest.approx((k == target) - power / sum(powers), abs=0.004)

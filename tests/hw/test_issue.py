@@ -1,0 +1,136 @@
+"""Issue: the words of each row, their addresses and hashes, one in every cycle."""
+
+import random
+
+import pytest
+from streams import simulate, source
+
+from relif_hw.config import CoreConfig
+from relif_hw.isa import Flag, Opcode
+from relif_hw.issue import Issue
+from relif_hw.numerics import GROUP_STEP, HASH_MASK
+
+BITS = 18
+
+
+def signed(value, bits=BITS):
+    return value % (1 << bits) - (value >> bits - 1 & 1) * (1 << bits)
+
+
+def words_of(config, instruction, rows):
+    """The words of an instruction as (phase, weight, state, neuron, scalar, addend, hash, last), in order."""
+    i, wide = instruction, bool(instruction["flags"] & Flag.WIDE)
+    by_target = bool(i["flags"] & Flag.BY_TARGET)
+    step = config.groups * GROUP_STEP
+
+    def hashed(row, word):
+        return row["hash"] + word * step & HASH_MASK
+
+    addend = signed(i["z"])
+    match i["opcode"]:
+        case Opcode.STEP | Opcode.TRACE if i["opcode"] == Opcode.STEP or wide:
+            scalars = signed(i["x"]), signed(i["y"])
+            return [(phase, None, i["a"] + 2 * word + phase, i["c"] + word, scalars[phase], addend,
+                     hashed(rows[phase], word), phase == 1 and word == i["rows"] - 1)
+                    for word in range(i["rows"]) for phase in (0, 1)]
+        case Opcode.TRACE | Opcode.CLEAR:
+            scalar = signed(i["y"]) if i["opcode"] == Opcode.TRACE else rows[0]["scalar"]
+            return [(0, None, i["a"] + word, i["c"] + word, scalar, addend, hashed(rows[0], word),
+                     word == i["rows"] - 1) for word in range(i["rows"])]
+        case Opcode.POST:
+            return [(0, None, i["a"] + 1 + 2 * word, i["c"] + word, None, addend, hashed(rows[0], word),
+                     word == i["rows"] - 1) for word in range(i["rows"])]
+        case _:
+            first = i["a"] if i["opcode"] == Opcode.INTEGRATE and by_target else i["c"]
+            learns = i["opcode"] == Opcode.LEARN
+            return [(0, row["weight"] + word, i["c"] + wide + (1 + wide) * word if learns else None, first + word,
+                     row["scalar"], addend, hashed(row, word), word == i["words"] - 1)
+                    for row in rows for word in range(i["words"])]
+
+
+def program(rng, lanes, count):
+    """Random instructions with the rows that the scaler would make of them."""
+    for n in range(count):
+        opcode = rng.choice([Opcode.INTEGRATE, Opcode.FEEDBACK, Opcode.LEARN, Opcode.STEP, Opcode.TRACE, Opcode.POST,
+                             Opcode.CLEAR])
+        flags = rng.choice([0, Flag.WIDE]) if opcode in (Opcode.TRACE, Opcode.LEARN) else 0
+        if opcode in (Opcode.INTEGRATE, Opcode.LEARN):
+            flags |= rng.choice([0, Flag.BY_TARGET])
+        pair = opcode == Opcode.STEP or (opcode == Opcode.TRACE and flags & Flag.WIDE)
+        several = opcode in (Opcode.INTEGRATE, Opcode.FEEDBACK, Opcode.LEARN)
+        numbers = sorted(rng.sample(range(3 * lanes), rng.randint(0, 5))) if several else range(2 if pair else 1)
+        instruction = {"opcode": opcode, "flags": flags, "when": 0, "fence": 0, "stream": 0, "shift": n % 16,
+                       "words": rng.choice([1, 1, 2, 5]), "a": rng.randrange(400), "b": 0, "c": rng.randrange(400),
+                       "rows": rng.choice([1, 1, 2, 6]), "x": rng.getrandbits(BITS), "y": rng.getrandbits(BITS),
+                       "z": rng.getrandbits(BITS)}
+        # The scaler hands the constant x on where there is nothing to scale.
+        rows = [{"end": 0, "context": n % 2, "row": number, "weight": rng.randrange(60000), "hash": rng.getrandbits(32),
+                 "scalar": rng.randint(-99999, 99999) if several else signed(instruction["x"])} for number in numbers]
+        yield instruction, rows
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_words(lanes, stall):
+    config = CoreConfig(lanes=lanes)
+    listed = list(program(random.Random(lanes), lanes, 40))
+    wanted, targets = [], []
+    for instruction, rows in listed:
+        words = words_of(config, instruction, rows)
+        wanted += [(int(instruction["opcode"]), *word) for word in words]
+        if instruction["opcode"] == Opcode.INTEGRATE and instruction["flags"] & Flag.BY_TARGET:
+            targets += [(instruction["c"] + row["row"] // lanes, row["row"] % lanes)
+                        for row in rows for _ in range(instruction["words"])]
+    dut, got, got_targets, freed = Issue(config), [], [], []
+    rng = random.Random(stall)
+
+    async def rows_in(ctx):
+        # A context is set before its rows come; they follow each other as the scaler sends them.
+        for n, (instruction, rows) in enumerate(listed):
+            ctx.set(dut.contexts[n % 2], instruction)
+            for row in [*rows, {"end": 1, "context": n % 2}]:
+                while rng.random() < stall:
+                    await ctx.tick()
+                ctx.set(dut.i.payload, row)
+                ctx.set(dut.i.valid, 1)
+                await ctx.tick().until(dut.i.ready)
+                ctx.set(dut.i.valid, 0)
+
+    async def words_out(ctx):
+        while len(freed) < len(listed) or ctx.get(dut.busy):
+            *_, valid, word, done = await ctx.tick().sample(dut.valid, dut.word, dut.done)
+            if valid:
+                got.append((int(word.opcode), word.phase, word.weight, word.state, word.neuron, word.scalar, word.addend,
+                            word.hash, word.last))
+                if word.opcode == Opcode.INTEGRATE and word.flags & Flag.BY_TARGET:
+                    got_targets.append((word.target, word.target_lane))
+            freed.extend(context for context in (0, 1) if done >> context & 1)
+
+    simulate(dut, rows_in, words_out)
+    # What an instruction does not use is not compared.
+    assert [tuple(None if w is None else g for g, w in zip(word, want, strict=True))
+            for word, want in zip(got, wanted, strict=True)] == wanted
+    assert got_targets == targets
+    assert freed == [n % 2 for n in range(len(listed))]
+
+
+def test_one_word_a_cycle_and_a_closed_fence():
+    config = CoreConfig(lanes=4)
+    dut, valid = Issue(config), []
+    rows = [{"end": 0, "context": 0, "row": n, "weight": 3 * n, "scalar": 1, "hash": n} for n in range(5)]
+
+    async def watch(ctx):
+        ctx.set(dut.contexts[0], {"opcode": Opcode.INTEGRATE, "fence": 1, "words": 3, "rows": 1})
+        ctx.set(dut.fenced, 1)
+        for cycle in range(40):
+            *_, now = await ctx.tick().sample(dut.valid)
+            valid.append(now)
+            if cycle == 8:
+                ctx.set(dut.fenced, 0)
+            if cycle == 12:
+                ctx.set(dut.fenced, 1)      # closes again when the instruction has begun: it goes on
+
+    simulate(dut, source(dut.i, [*rows, {"end": 1, "context": 0}]), watch)
+    first = valid.index(1)
+    assert first > 8
+    assert valid[first:] == [1] * 15 + [0] * (40 - first - 15)

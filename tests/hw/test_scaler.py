@@ -1,0 +1,84 @@
+"""The scaler against the formulas of `docs/numerics.md`."""
+
+import random
+
+import pytest
+from streams import simulate, sink, source
+
+from relif_hw.config import CoreConfig
+from relif_hw.isa import Flag, Opcode
+from relif_hw.numerics import HASH_MASK, row_hash
+from relif_hw.scaler import Scaler
+
+KEY, FEEDBACK_KEY = 0x89AB_CDEF, 0x1357_9BDF
+STALLS = {"flowing": (0.0, 0.0), "slow source": (0.6, 0.0), "slow sink": (0.0, 0.6), "both": (0.4, 0.4)}
+
+
+def row_of(config, instruction, item):
+    """What must come of an item: (scalar, hash, address), or None if it is dropped."""
+    bits, opcode = config.state_bits, instruction["opcode"]
+    learns, feeds_back = opcode == Opcode.LEARN, opcode == Opcode.FEEDBACK
+    hashed = feeds_back and instruction["flags"] & Flag.HASHED
+    drawn = row_hash(FEEDBACK_KEY if hashed else KEY, instruction["stream"], item["row"])
+    address = (item["row"] * instruction["words"] + instruction["b"]) % (1 << 16)
+    if not learns and not feeds_back:
+        x = instruction["x"] % (1 << bits)
+        return x - (x >> bits - 1 << bits), drawn, address
+    mantissa = instruction["x"] % (1 << bits - 1)
+    rounding = drawn >> 16 if learns else 1 << 15
+    scalar = (item["value"] * mantissa << 16 >> instruction["shift"]) + rounding >> 16
+    scalar = max(-(1 << bits - 1), min((1 << bits - 1) - 1, scalar))
+    return (scalar, drawn, address) if scalar else None
+
+
+def contexts(rng, bits):
+    """Two instructions of any kind, with any constants."""
+    opcodes = [Opcode.LEARN, Opcode.FEEDBACK, Opcode.INTEGRATE, Opcode.STEP, Opcode.LEARN]
+    top = (1 << bits - 1) - 1
+    return [{"opcode": rng.choice(opcodes), "flags": rng.choice([0, Flag.HASHED]), "stream": rng.randrange(256),
+             "shift": rng.choice([0, 63, *range(8, 24)]), "words": rng.choice([1, 7, 1023]),
+             "b": rng.randrange(1 << 16), "x": rng.choice([0, 1, top, rng.randrange(top)])} for _ in range(2)]
+
+
+@pytest.mark.parametrize("bits", [16, 18])
+@pytest.mark.parametrize("stalls", STALLS.values(), ids=STALLS)
+def test_rows(bits, stalls):
+    config = CoreConfig(state_bits=bits)
+    for seed in range(6):
+        rng = random.Random(seed)
+        dut, instructions = Scaler(config), contexts(rng, bits)
+        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+        items, wanted = [], []
+        for n in range(60):
+            item = {"end": n % 20 == 19, "context": n // 20 % 2, "row": rng.choice([0, 65535, n, rng.randrange(65536)]),
+                    "value": rng.choice([low, high, 1, -1, rng.randint(low, high), rng.randint(-99, 99)])}
+            items.append(item)
+            if item["end"]:
+                wanted.append((1, item["context"]))
+            elif row := row_of(config, instructions[item["context"]], item):
+                wanted.append((0, item["context"], item["row"], *row))
+        rows = []
+
+        async def setup(ctx, dut=dut, instructions=instructions):
+            ctx.set(dut.key, KEY)
+            ctx.set(dut.feedback_key, FEEDBACK_KEY)
+            for context, instruction in zip(dut.contexts, instructions, strict=True):
+                ctx.set(context, {"when": 0, "fence": 0, "a": 0, "c": 0, "rows": 0, "y": 0, "z": 0, **instruction})
+
+        simulate(dut, setup, source(dut.i, items, stall=stalls[0], seed=seed),
+                 sink(dut.o, rows, len(wanted), stall=stalls[1], seed=seed))
+        assert [(1, r.context) if r.end else (0, r.context, r.row, r.scalar, r.hash, r.weight) for r in rows] == wanted
+    assert KEY <= HASH_MASK
+
+
+def test_a_row_that_rounds_to_zero_is_dropped_only_when_it_scales():
+    # The same zero value: INTEGRATE keeps the row, LEARN and FEEDBACK drop it.
+    for opcode, kept in ((Opcode.INTEGRATE, 1), (Opcode.FEEDBACK, 0)):
+        dut, rows = Scaler(CoreConfig()), []
+
+        async def setup(ctx, dut=dut, opcode=opcode):
+            ctx.set(dut.contexts[0].opcode, opcode)
+
+        items = [{"end": 0, "context": 0, "row": 3, "value": 0}, {"end": 1, "context": 0, "row": 0, "value": 0}]
+        simulate(dut, setup, source(dut.i, items), sink(dut.o, rows, 1 + kept))
+        assert [row.end for row in rows] == [0] * kept + [1]

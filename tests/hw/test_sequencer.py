@@ -1,0 +1,178 @@
+"""The sequencer: the queue, the tick program, its fences and flags."""
+
+import pytest
+from streams import simulate
+
+from relif_hw.config import CoreConfig
+from relif_hw.isa import INSTRUCTION_BITS, Instruction, Opcode, TickFlag, event_entry, tick_entry
+from relif_hw.sequencer import Sequencer
+
+CONFIG = CoreConfig(lanes=4, program_length=32, queue_depth=16)
+
+
+def instruction(opcode, **fields):
+    return Instruction(opcode=opcode, **{"fence": 0, **fields})
+
+
+def number(instruction):
+    value = sum(element << 32 * n for n, element in enumerate(instruction.encode()))
+    assert value < 1 << INSTRUCTION_BITS
+    return value
+
+
+class Bench:
+    """The sequencer with a program memory; notes events, begins, ends and what is dispatched."""
+
+    def __init__(self, program, *, ready=lambda cycle: True, quiet=lambda log, cycle: True):
+        self.dut = Sequencer(CONFIG)
+        self.program = [*map(number, program)]
+        self.ready, self.quiet = ready, quiet
+        self.log = []
+
+    async def watch(self, ctx):
+        """Every cycle: what happens, then the memory's answer and the answers of the core."""
+        dut, fetched = self.dut, 0
+        for cycle in range(600):
+            ctx.set(dut.dispatch.ready, self.ready(cycle))
+            ctx.set(dut.quiet, self.quiet(self.log, cycle))
+            *_, event, address, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
+                await ctx.tick().sample(
+                    dut.event, dut.event_address, dut.fetch, dut.fetch_address, dut.begin, dut.end,
+                    dut.dispatch.valid, dut.dispatch.ready, dut.dispatch.payload.opcode, dut.dispatch.payload.stream,
+                    dut.target))
+            if event:
+                self.log.append(("event", address, cycle))
+            if begin:
+                self.log.append(("begin", None, cycle))
+            if valid and ready:
+                self.log.append((Opcode(opcode).name, stream, cycle))
+            if end:
+                self.log.append(("end", target, cycle))
+            if fetch:
+                fetched = self.program[fetch_address]
+            ctx.set(dut.fetched, fetched)
+
+    def run(self, entries, *benches):
+        async def feed(ctx):
+            ctx.set(self.dut.keys_ready, 1)
+            for entry in entries:
+                ctx.set(self.dut.entries.payload, entry)
+                ctx.set(self.dut.entries.valid, 1)
+                await ctx.tick().until(self.dut.entries.ready)
+            ctx.set(self.dut.entries.valid, 0)
+
+        simulate(self.dut, feed, self.watch, *benches)
+        return self.log
+
+
+def names(log):
+    return [(name, value) for name, value, _ in log]
+
+
+def test_events_then_the_program_once_for_each_tick():
+    program = [instruction(Opcode.INTEGRATE, stream=1), instruction(Opcode.STEP, stream=2), instruction(Opcode.END)]
+    entries = [event_entry(5), event_entry(32767), tick_entry(TickFlag(0), 3), tick_entry(TickFlag(0), 2047),
+               event_entry(0)]
+    tick = [("begin", None), ("INTEGRATE", 1), ("STEP", 2)]
+    assert names(Bench(program).run(entries)) == [
+        ("event", 5), ("event", 32767), *tick, ("end", 3), *tick, ("end", 2047), ("event", 0)]
+
+
+def test_one_instruction_a_cycle():
+    program = [*(instruction(Opcode.TRACE, stream=n) for n in range(20)), instruction(Opcode.END)]
+    log = Bench(program).run([tick_entry(TickFlag(0))])
+    cycles = [cycle for name, _, cycle in log if name == "TRACE"]
+    assert cycles == list(range(cycles[0], cycles[0] + 20))
+
+
+@pytest.mark.parametrize("flags", range(16))
+def test_when_must_be_among_the_flags(flags):
+    program = [*(instruction(Opcode.SEND, when=TickFlag(when), stream=when) for when in range(16)),
+               instruction(Opcode.END)]
+    log = Bench(program, ready=lambda cycle: cycle % 3 == 0).run([tick_entry(TickFlag(flags))])
+    assert names(log)[1:-1] == [("SEND", when) for when in range(16) if when & flags == when]
+
+
+@pytest.mark.parametrize("opcode", [Opcode.INTEGRATE, Opcode.LEARN, Opcode.SEND, Opcode.CLEAR, Opcode.ERROR])
+def test_a_fence_waits_until_all_is_quiet(opcode):
+    # The core is busy for 20 cycles after the first instruction; the fenced one and END wait for that.
+    program = [instruction(Opcode.STEP, stream=1), instruction(opcode, stream=2),
+               instruction(opcode, stream=3, fence=1), instruction(Opcode.END)]
+
+    def quiet(log, cycle):
+        dispatched = [when for name, _, when in log if name not in ("begin", "end")]
+        return not dispatched or cycle > dispatched[-1] + 20
+
+    bench = Bench(program, quiet=quiet)
+
+    async def live(ctx):
+        ctx.set(bench.dut.live, 1)
+
+    log = bench.run([tick_entry(TickFlag(0))], live)
+    step, free, fenced, end = (cycle for *_, cycle in log[1:])
+    assert free == step + 1
+    assert fenced > free + 20
+    assert end > fenced + 20
+
+
+@pytest.mark.parametrize("opcode", [Opcode.TRACE, Opcode.STEP, Opcode.POST])
+def test_what_scans_nothing_is_held_back_by_issue(opcode):
+    # The core is never quiet again: the instruction is dispatched all the same, END is not.
+    program = [instruction(Opcode.INTEGRATE, stream=1), instruction(opcode, stream=2, fence=1),
+               instruction(Opcode.END)]
+    log = Bench(program, quiet=lambda log, cycle: len(log) < 2).run([tick_entry(TickFlag(0))])
+    assert names(log) == [("begin", None), ("INTEGRATE", 1), (opcode.name, 2)]
+
+
+@pytest.mark.parametrize("live", [0, 1])
+def test_learn_is_passed_over_when_no_post_factor_is_live(live):
+    program = [instruction(Opcode.LEARN, stream=1, fence=1), instruction(Opcode.LEARN, stream=2),
+               instruction(Opcode.SEND, stream=3, fence=1), instruction(Opcode.END)]
+    bench = Bench(program)
+
+    async def tell(ctx):
+        ctx.set(bench.dut.live, live)
+
+    learned = [("LEARN", 1), ("LEARN", 2)] if live else []
+    assert names(bench.run([tick_entry(TickFlag.TARGET)], tell))[1:-1] == [*learned, ("SEND", 3)]
+
+
+def test_hold_and_keys():
+    bench = Bench([instruction(Opcode.END)])
+    idle = []
+
+    async def control(ctx):
+        # Host access goes on: neither events nor ticks are taken, the core is not idle while they wait.
+        dut = bench.dut
+        ctx.set(dut.hold, 1)
+        await ctx.tick().repeat(100)
+        idle.append(ctx.get(dut.idle))
+        # Access is over but the keys are not ready: events are taken, the tick is not.
+        ctx.set(dut.keys_ready, 0)
+        ctx.set(dut.hold, 0)
+        await ctx.tick().repeat(100)
+        ctx.set(dut.keys_ready, 1)
+        await ctx.tick().repeat(20)
+        idle.append(ctx.get(dut.idle))
+
+    (_, _, event), (_, _, begin), _ = bench.run([event_entry(9), tick_entry(TickFlag(0))], control)
+    assert 100 <= event < 110
+    assert 200 <= begin < 210
+    assert idle == [0, 1]
+
+
+def test_the_queue_pushes_back_when_it_is_full():
+    # While the core is held, the queue takes its depth and no more; afterwards nothing is missing.
+    bench = Bench([instruction(Opcode.END)])
+    taken = []
+
+    async def control(ctx):
+        ctx.set(bench.dut.hold, 1)
+        for _ in range(60):
+            *_, valid, ready = await ctx.tick().sample(bench.dut.entries.valid, bench.dut.entries.ready)
+            taken.append(valid and ready)
+        ctx.set(bench.dut.hold, 0)
+
+    log = bench.run([event_entry(n) for n in range(50)], control)
+    assert sum(taken) == CONFIG.queue_depth
+    assert names(log) == [("event", n) for n in range(50)]
