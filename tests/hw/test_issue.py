@@ -100,8 +100,8 @@ def test_words(lanes, stall):
         while len(freed) < len(listed) or ctx.get(dut.busy):
             *_, valid, word, done = await ctx.tick().sample(dut.valid, dut.word, dut.done)
             if valid:
-                got.append((int(word.opcode), word.phase, word.weight, word.state, word.neuron, word.scalar, word.addend,
-                            word.hash, word.last))
+                got.append((int(word.opcode), word.phase, word.weight, word.state, word.neuron, word.scalar,
+                            word.addend, word.hash, word.last))
                 if word.opcode == Opcode.INTEGRATE and word.flags & Flag.BY_TARGET:
                     got_targets.append((word.target, word.target_lane))
             freed.extend(context for context in (0, 1) if done >> context & 1)

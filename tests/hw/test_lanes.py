@@ -164,7 +164,8 @@ def instruction(config, rng):
             for phase in range(2 if pair else 1):
                 yield {
                     **FIELDS, **target, "opcode": opcode, "flags": flag, "phase": phase,
-                    "single": int(opcode == Opcode.TRACE and not pair), "last": int(word == count - 1 and phase == pair),
+                    "single": int(opcode == Opcode.TRACE and not pair),
+                    "last": int(word == count - 1 and phase == pair),
                     "weight": first + (word + row) % count, "neuron": neuron + word,
                     "state": first + (2 * word + phase if pair else word), "scalar": scalars[phase],
                     "addend": addend, "hash": hashes[phase] + word * 999 & HASH_MASK,
