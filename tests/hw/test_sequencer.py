@@ -50,7 +50,7 @@ class Bench:
                 self.log.append(("end", target, cycle))
             if fetch:
                 fetched = self.program[fetch_address]
-            ctx.set(dut.fetched, fetched)
+            ctx.set(dut.fetched.as_value(), fetched)
 
     def run(self, entries, *benches):
         async def feed(ctx):
