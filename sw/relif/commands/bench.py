@@ -14,7 +14,7 @@ from .shared import chosen_config, opened
 
 __all__ = ["run"]
 
-DEFAULT_PRESET = "lanes64"
+DEFAULT_PRESET = "lanes32"
 """The smallest preset that holds all three networks."""
 
 

