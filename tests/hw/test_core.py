@@ -162,6 +162,36 @@ def test_results_that_nobody_takes_stop_the_core_but_lose_nothing():
     assert taken == [6 | 9 << 24, *values] * 2
 
 
+def test_a_tick_without_an_error_does_not_learn():
+    # The same program with errors and with a dead zone above them: in the latter LEARN takes no cycle.
+    host = Host(CONFIG)
+    learned = []
+
+    def learning(dead_zone):
+        return program(
+            Instruction(opcode=Opcode.ERROR, a=0, c=0, rows=4, y=1 << CONFIG.state_fraction, z=dead_zone),
+            Instruction(opcode=Opcode.LEARN, flags=Flag.WIDE, a=8, rows=2, b=0, words=1, c=0, x=1 << 14, shift=10))
+
+    async def bench(ctx):
+        await host.access(ctx, Space.STATE, 1, 8, 4)
+        await source(host.core.wdata, [300] * 16)(ctx)
+        for dead_zone in (0, (1 << 15) - 1, 0):
+            await host.write(ctx, Space.PROGRAM, 0, learning(dead_zone))
+            await host.submit(ctx, [tick_entry(TickFlag(0), 2)])
+            seen = set()
+            for _ in range(CYCLES):
+                *_, idle, opcode, issued = await ctx.tick().sample(
+                    host.core.idle, host.core.profile_opcode, host.core.profile_issue)
+                if idle:
+                    break
+                if issued:
+                    seen.add(Opcode(opcode))
+            learned.append(Opcode.LEARN in seen)
+
+    host.run(bench)
+    assert learned == [True, False, True]
+
+
 def test_a_range_within_a_memory():
     # Words in the middle are written and read; those beside them stay zero.
     host = Host(CONFIG)

@@ -137,6 +137,24 @@ def test_learn_is_passed_over_when_no_post_factor_is_live(live):
     assert names(bench.run([tick_entry(TickFlag.TARGET)], tell))[1:-1] == [*learned, ("SEND", 3)]
 
 
+def test_learn_is_not_passed_over_before_all_post_factors_are_there():
+    # While POST still works nothing is live yet; LEARN waits, and by then there is something to learn.
+    program = [instruction(Opcode.POST, stream=1), instruction(Opcode.LEARN, stream=2, fence=1),
+               instruction(Opcode.END)]
+
+    def quiet(log, cycle):
+        return names(log)[-1:] != [("POST", 1)] or cycle > log[-1][2] + 30
+
+    bench = Bench(program, quiet=quiet)
+
+    async def tell(ctx):
+        await ctx.tick().until(bench.dut.dispatch.valid)
+        await ctx.tick().repeat(25)
+        ctx.set(bench.dut.live, 1)
+
+    assert names(bench.run([tick_entry(TickFlag.TARGET)], tell))[1:-1] == [("POST", 1), ("LEARN", 2)]
+
+
 def test_hold_and_keys():
     bench = Bench([instruction(Opcode.END)])
     idle = []

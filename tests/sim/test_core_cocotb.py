@@ -75,14 +75,16 @@ def run_scenarios(folder: Path, config: CoreConfig, scenarios: list[Scenario], s
 
 
 def scenarios(config: CoreConfig) -> list[Scenario]:
-    """By hand, random programs, random networks through the public interface, and a training run."""
+    """By hand, random programs, random networks through the public interface, and a training run; the
+    more lanes, the longer it takes to read the memories, and the fewer there are."""
+    few = config.lanes > 8
     first = config.lanes                      # other seeds for every core
     sizes = min(20, 2 * config.lanes)
     return [
         *by_hand(config),
-        *(random_scenario(config, seed) for seed in range(first, first + 10)),
-        *(network_scenario(config, seed, sizes=sizes) for seed in range(first, first + 8)),
-        training_run(config)[0],
+        *(random_scenario(config, seed) for seed in range(first, first + (10 if few else 24))),
+        *(network_scenario(config, seed, sizes=sizes) for seed in range(first, first + (6 if few else 12))),
+        *([] if few else [training_run(config)[0]]),
     ]
 
 
