@@ -9,6 +9,10 @@ import torch
 matplotlib.use("Agg")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--large", action="store_true", help="also prove cores of 64 and 128 lanes (minutes each)")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Tests are small; more threads cost more than they bring, and share two cores with simulators."""

@@ -21,7 +21,7 @@ from .issue import Issue
 from .lanes import Lanes
 from .random import KeyUnit
 from .scaler import Scaler
-from .scanner import Scanner, Source
+from .scanner import CONTEXTS, Scanner, Source
 from .sender import Sender
 from .sequencer import Sequencer
 
@@ -110,7 +110,7 @@ class Core(wiring.Component):
         # The path of a row.
         connect(m, scanner.items, scaler.i)
         connect(m, scaler.o, issue.i)
-        for c in range(2):
+        for c in range(CONTEXTS):
             m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
         m.d.comb += [
             scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key),
@@ -242,14 +242,17 @@ class Core(wiring.Component):
             keys.changed.eq(ticked | register_written | ~started),
         ]
 
-        # For measurements: the instruction whose words are in the lanes, or that is waited for.
-        working = Signal(Opcode)
-        with m.If(issue.valid):
-            m.d.sync += working.eq(issue.word.opcode)
-        with m.Elif(sequencer.dispatch.valid & sequencer.dispatch.ready & quiet):
-            m.d.sync += working.eq(sequencer.dispatch.payload.opcode)
-        m.d.comb += [
-            self.profile_issue.eq(issue.valid),
-            self.profile_opcode.eq(Mux(~sequencer.running, Opcode.END, Mux(issue.valid, issue.word.opcode, working))),
-        ]
+        # For measurements: the instruction whose word enters the lanes; without one, that whose rows are
+        # waited for, or whose results are, where a fence holds the next; a tick begins with its first.
+        working, before = Signal(Opcode), Signal(Opcode)
+        m.d.sync += before.eq(working)
+        with m.If(~sequencer.running):
+            m.d.comb += working.eq(Opcode.END)
+        with m.Elif(issue.valid):
+            m.d.comb += working.eq(issue.word.opcode)
+        with m.Elif(scanner.busy & ~issue.held):
+            m.d.comb += working.eq(scanner.oldest)
+        with m.Else():
+            m.d.comb += working.eq(Mux(before == Opcode.END, sequencer.fetched.opcode, before))
+        m.d.comb += [self.profile_issue.eq(issue.valid), self.profile_opcode.eq(working)]
         return m

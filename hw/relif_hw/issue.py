@@ -8,7 +8,8 @@ from .arithmetic import InstructionLayout, constant
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
-from .scaler import row_layout
+from .scaler import is_scaled, row_layout
+from .scanner import CONTEXTS
 
 __all__ = ["Issue", "word_layout"]
 
@@ -38,7 +39,8 @@ class Issue(wiring.Component):
     """Runs through the words of each row.
 
     Instructions on neurons (TRACE, STEP, POST, CLEAR) come as one or two rows, whose hashes are
-    those of their phases; the words then alternate between the phases.
+    those of their phases; the words then alternate between the phases, beginning as soon as the
+    first row is there.
 
     Parameters
     ----------
@@ -47,12 +49,14 @@ class Issue(wiring.Component):
     Members
     -------
     i : In(stream of row_layout)
-    contexts : In(InstructionLayout).array(2)
+    contexts : In(InstructionLayout).array(CONTEXTS)
     fenced : In(1)
         Words issued before have not yet written their results: begin no instruction with a fence.
-    done : Out(2)
+    done : Out(CONTEXTS)
         Context c is finished with.
     busy : Out(1)
+    held : Out(1)
+        A fence holds the next instruction.
     word : Out(word_layout), valid : Out(1)
         The word of this cycle.
     """
@@ -61,10 +65,11 @@ class Issue(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
-            "contexts": In(InstructionLayout).array(2),
+            "contexts": In(InstructionLayout).array(CONTEXTS),
             "fenced": In(1),
-            "done": Out(2),
+            "done": Out(CONTEXTS),
             "busy": Out(1),
+            "held": Out(1),
             "word": Out(word_layout(config)),
             "valid": Out(1),
         })
@@ -80,6 +85,7 @@ class Issue(wiring.Component):
         running = Signal()
         left = Signal(16)
         two_phases, phase = Signal(), Signal()
+        half = Signal()                       # the row of the second phase has not come yet
         hash_0, hash_1 = Signal(32), Signal(32)
         word = Signal(word_layout(config))
         state_step = Signal(2)
@@ -89,17 +95,19 @@ class Issue(wiring.Component):
         begun = Signal()                      # the first row of the instruction has been taken
         m.d.comb += [
             last_word.eq((left == 1) & (~two_phases | phase)),
-            self.i.ready.eq((~running | last_word) & ~(new.fence & ~begun & ~row.end & self.fenced)),
+            # An end passes while the last row is still at work: nothing of its context is needed any more.
+            self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
+            self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(running),
-            self.valid.eq(running),
+            self.valid.eq(running & ~(phase & half)),
             self.word.eq(word),
             self.word.last.eq(last_word),
             self.word.phase.eq(phase),
             self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
             self.word.hash.eq(Mux(phase, hash_1, hash_0)),
         ]
-        with m.If(running):
+        with m.If(self.valid):
             m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
             with m.If(two_phases):
                 m.d.sync += phase.eq(~phase)
@@ -113,21 +121,23 @@ class Issue(wiring.Component):
 
         by_target = (new.flags & Flag.BY_TARGET) != 0
         wide = (new.flags & Flag.WIDE) != 0
-        second = row.row[0]                   # of a two-phase instruction
         with m.If(take):
             m.d.sync += begun.eq(~row.end)
             with m.If(row.end):
                 m.d.comb += self.done.eq(1 << row.context)
+            with m.Elif(half):
+                m.d.sync += [hash_1.eq(row.hash), half.eq(0)]
             with m.Else():
                 m.d.comb += start.eq(1)
         pair = Signal()
         m.d.comb += pair.eq((new.opcode == Opcode.STEP) | ((new.opcode == Opcode.TRACE) & wide))
         with m.If(start):
             m.d.sync += [
-                running.eq(1), phase.eq(0), two_phases.eq(pair),
+                running.eq(1), phase.eq(0), two_phases.eq(pair), half.eq(pair),
                 hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
                 word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
-                word.neuron.eq(new.c), word.state.eq(new.a), word.scalar.eq(row.scalar),
+                word.neuron.eq(new.c), word.state.eq(new.a),
+                word.scalar.eq(Mux(is_scaled(new.opcode), row.scalar, constant(new.x, bits))),
                 word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
                 word.single.eq(0),
                 word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row),
@@ -148,9 +158,4 @@ class Issue(wiring.Component):
                     m.d.sync += [left.eq(new.rows), word.state.eq(new.a + 1), state_step.eq(2)]
                 with m.Case(Opcode.CLEAR):
                     m.d.sync += left.eq(new.rows)
-            with m.If(pair):
-                with m.If(second):
-                    m.d.sync += [hash_0.eq(hash_0), hash_1.eq(row.hash)]
-                with m.Else():
-                    m.d.sync += running.eq(0)
         return m

@@ -1,32 +1,45 @@
 """The scaler: gives each row its scalar, its random hash and its address in the synapse memory.
 
-    M1 ─► M2 ─► M3 ─► M4 ─► M5
-    scalar   v x    << 16 >> shift       + random, saturate
-    hash     key + row, mix, mix, mix
-    address         row * words, + b
+    M1 ─────────► M2 ─► M3 ─► M4 ─► M5 ─► queue ─► rows
+    row * words   + b                         address
+    operands      v x   << 16 >> shift        + random, saturate
+    key + row     mix   mix   mix             hash
+     └─ a row that needs the address alone, if nothing is ahead of it, goes to the queue at once
 
-A row of LEARN or FEEDBACK whose scalar rounds to zero is dropped: it would change nothing.
+A row of LEARN or FEEDBACK whose scalar rounds to zero is dropped: it would change nothing. Rows gather
+in the short queue behind one of many words, so that what follows is ready when it is done.
 """
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import InstructionLayout, constant, saturated
+from .arithmetic import InstructionLayout, saturated
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import RANDOM_BITS
 from .random import mix_stage
-from .scanner import item_layout
+from .scanner import CONTEXTS, item_layout
 
-__all__ = ["Scaler", "row_layout"]
+__all__ = ["Scaler", "is_scaled", "row_layout"]
+
+QUEUE_DEPTH = 4
+
+
+def is_scaled(opcode):
+    """Whether the rows of an instruction have a scalar of their own; else it is the constant `x`."""
+    return (opcode == Opcode.LEARN) | (opcode == Opcode.FEEDBACK)
 
 
 def row_layout(config: CoreConfig) -> data.StructLayout:
-    """A row for the lanes; or the `end` of the instruction of context `context`."""
+    """A row for the lanes; or the `end` of the instruction of context `context`.
+
+    `scalar` means something where `is_scaled`, `hash` in all but INTEGRATE and CLEAR.
+    """
     return data.StructLayout({
         "end": 1,
-        "context": 1,
+        "context": range(CONTEXTS),
         "row": 16,
         "weight": 16,
         "scalar": signed(config.state_bits),
@@ -44,7 +57,7 @@ class Scaler(wiring.Component):
     Members
     -------
     i : In(stream of item_layout)
-    contexts : In(InstructionLayout).array(2)
+    contexts : In(InstructionLayout).array(CONTEXTS)
     key, feedback_key : In(32)
         Keys of the random numbers and of the hashed feedback.
     o : Out(stream of row_layout)
@@ -54,7 +67,7 @@ class Scaler(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(item_layout(config))),
-            "contexts": In(InstructionLayout).array(2),
+            "contexts": In(InstructionLayout).array(CONTEXTS),
             "key": In(32),
             "feedback_key": In(32),
             "o": Out(stream.Signature(row_layout(config))),
@@ -66,15 +79,18 @@ class Scaler(wiring.Component):
         stages = 5
         valid = [Signal(name=f"m{n}_valid") for n in range(1, stages + 1)]
         enter = [Signal(name=f"m{n}_enter") for n in range(1, stages + 1)]
-        rows = [Signal(item_layout(self.config), name=f"m{n}_item") for n in range(1, stages + 1)]
+        items = [Signal(item_layout(self.config), name=f"m{n}_item") for n in range(1, stages + 1)]
         hashes = [Signal(32, name=f"m{n}_hash") for n in range(1, stages + 1)]
         addresses = [Signal(16, name=f"m{n}_address") for n in range(1, stages + 1)]
-        context = [Array(self.contexts)[row.context] for row in rows]
-        incoming = Array(self.contexts)[self.i.payload.context]
+        learns = [Signal(name=f"m{n}_learns") for n in range(1, stages)]
+        scaled = [Signal(name=f"m{n}_scaled") for n in range(1, stages)]
 
-        drop = Signal()
-        leave = [*enter[1:], Signal(name="m5_leave")]
-        before = [self.i.valid, *valid]
+        row = Signal(row_layout(self.config))
+        row_valid, row_ready = Signal(), Signal()
+        drop, pass_by = Signal(), Signal()
+        leave = [*enter[1:], valid[-1] & (row_ready | drop)]
+        leave[0] = enter[1] | (pass_by & row_ready)
+        before = [self.i.valid, valid[0] & ~pass_by, *valid[1:]]
         for n in range(stages):
             m.d.comb += enter[n].eq(before[n] & (~valid[n] | leave[n]))
             with m.If(leave[n]):
@@ -82,67 +98,75 @@ class Scaler(wiring.Component):
             with m.If(enter[n]):
                 m.d.sync += valid[n].eq(1)
                 if n:
-                    m.d.sync += rows[n].eq(rows[n - 1])
-        m.d.comb += [
-            self.i.ready.eq(~valid[0] | leave[0]),
-            leave[-1].eq(valid[-1] & (self.o.ready | drop)),
-        ]
+                    m.d.sync += items[n].eq(items[n - 1])
+                if n > 1:
+                    m.d.sync += addresses[n].eq(addresses[n - 1])
+                if 0 < n < stages - 1:
+                    m.d.sync += [learns[n].eq(learns[n - 1]), scaled[n].eq(scaled[n - 1])]
+        m.d.comb += self.i.ready.eq(~valid[0] | leave[0])
 
         # M1: operands.
-        feedback = incoming.opcode == Opcode.FEEDBACK
-        hashed_feedback = feedback & ((incoming.flags & Flag.HASHED) != 0)
+        item = self.i.payload
+        incoming = Array(self.contexts)[item.context]
+        hashed_feedback = (incoming.opcode == Opcode.FEEDBACK) & ((incoming.flags & Flag.HASHED) != 0)
         factor = Signal(bits)          # the mantissa, B - 1 bits
-        shift_1 = Signal(6)
+        shift_1, base = Signal(6), Signal(16)
+        plain = Signal()               # needs nothing but its address
         with m.If(enter[0]):
             m.d.sync += [
-                rows[0].eq(self.i.payload),
-                hashes[0].eq(Mux(hashed_feedback, self.feedback_key, self.key)
-                             + (incoming.stream << 16) + self.i.payload.row),
-                factor.eq(incoming.x[:bits - 1]),
-                shift_1.eq(incoming.shift),
+                items[0].eq(item),
+                learns[0].eq(incoming.opcode == Opcode.LEARN), scaled[0].eq(is_scaled(incoming.opcode)),
+                plain.eq(item.end | (incoming.opcode == Opcode.INTEGRATE) | (incoming.opcode == Opcode.CLEAR)),
+                hashes[0].eq(Mux(hashed_feedback, self.feedback_key, self.key) + (incoming.stream << 16) + item.row),
+                factor.eq(incoming.x[:bits - 1]), shift_1.eq(incoming.shift),
+                addresses[0].eq(item.row * incoming.words), base.eq(incoming.b),
             ]
+        address = Signal(16)
+        m.d.comb += [address.eq(addresses[0] + base), pass_by.eq(valid[0] & plain & ~Cat(valid[1:]).any())]
         # M2: products.
         product = Signal(signed(2 * bits - 1))
         shift_2 = Signal(6)
         with m.If(enter[1]):
             m.d.sync += [
-                product.eq(rows[0].value * factor.as_signed()),
-                shift_2.eq(shift_1),
-                addresses[1].eq(rows[0].row * context[0].words),
-                hashes[1].eq(mix_stage(hashes[0], 0)),
+                product.eq(items[0].value * factor.as_signed()), shift_2.eq(shift_1),
+                addresses[1].eq(address), hashes[1].eq(mix_stage(hashes[0], 0)),
             ]
         # M3: shift. Past 47 nothing is left of it but its sign.
         shifted = Signal(signed(2 * bits - 1 + RANDOM_BITS))
         with m.If(enter[2]):
-            m.d.sync += [
-                shifted.eq((product << RANDOM_BITS) >> shift_2),
-                addresses[2].eq(addresses[1] + context[1].b),
-                hashes[2].eq(mix_stage(hashes[1], 1)),
-            ]
+            m.d.sync += [shifted.eq((product << RANDOM_BITS) >> shift_2), hashes[2].eq(mix_stage(hashes[1], 1))]
         # M4: the hash is ready.
         shifted_4 = Signal.like(shifted)
         with m.If(enter[3]):
-            m.d.sync += [
-                shifted_4.eq(shifted), addresses[3].eq(addresses[2]), hashes[3].eq(mix_stage(hashes[2], 2)),
-            ]
+            m.d.sync += [shifted_4.eq(shifted), hashes[3].eq(mix_stage(hashes[2], 2))]
         # M5: rounded and saturated.
         scalar = Signal(signed(bits))
-        learns = context[3].opcode == Opcode.LEARN
-        feeds_back = context[3].opcode == Opcode.FEEDBACK
-        random = Mux(learns, hashes[3][RANDOM_BITS:], 1 << (RANDOM_BITS - 1))
-        rounded = saturated(((shifted_4 + random) >> RANDOM_BITS), bits)
         droppable = Signal()
+        random = Mux(learns[3], hashes[3][RANDOM_BITS:], 1 << (RANDOM_BITS - 1))
         with m.If(enter[4]):
             m.d.sync += [
-                scalar.eq(Mux(learns | feeds_back, rounded, constant(context[3].x, bits))),
-                droppable.eq((learns | feeds_back) & ~rows[3].end),
-                addresses[4].eq(addresses[3]), hashes[4].eq(hashes[3]),
+                scalar.eq(saturated((shifted_4 + random) >> RANDOM_BITS, bits)),
+                droppable.eq(scaled[3] & ~items[3].end), hashes[4].eq(hashes[3]),
             ]
-        out = self.o.payload
         m.d.comb += [
             drop.eq(droppable & (scalar == 0)),
-            self.o.valid.eq(valid[-1] & ~drop),
-            out.end.eq(rows[4].end), out.context.eq(rows[4].context), out.row.eq(rows[4].row),
-            out.weight.eq(addresses[4]), out.scalar.eq(scalar), out.hash.eq(hashes[4]),
+            row_valid.eq(pass_by | (valid[-1] & ~drop)),
+            row.scalar.eq(scalar), row.hash.eq(hashes[4]),
+        ]
+        for condition, source, weight in ((pass_by, items[0], address), (~pass_by, items[4], addresses[4])):
+            with m.If(condition):
+                m.d.comb += [
+                    row.end.eq(source.end), row.context.eq(source.context), row.row.eq(source.row),
+                    row.weight.eq(weight),
+                ]
+
+        # The queue; what need not wait does not enter it.
+        m.submodules.queue = queue = SyncFIFO(width=len(row.as_value()), depth=QUEUE_DEPTH)
+        direct = queue.level == 0
+        m.d.comb += [
+            row_ready.eq(queue.w_rdy),
+            queue.w_data.eq(row), queue.w_en.eq(row_valid & ~(direct & self.o.ready)),
+            queue.r_en.eq(self.o.ready & ~direct),
+            self.o.valid.eq(row_valid | ~direct), self.o.payload.eq(Mux(direct, row.as_value(), queue.r_data)),
         ]
         return m

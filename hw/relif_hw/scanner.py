@@ -14,7 +14,10 @@ from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .isa import Flag, Opcode, Space
 
-__all__ = ["READ", "Source", "Scanner", "item_layout"]
+__all__ = ["CONTEXTS", "READ", "Source", "Scanner", "item_layout"]
+
+CONTEXTS = 4
+"""Instructions that may be on their way at once."""
 
 READ = 10
 """Opcode of a word that host access reads; never in a program. `flags` is the space."""
@@ -34,7 +37,7 @@ def item_layout(config: CoreConfig) -> data.StructLayout:
     """A row of context `context`: its number and value; or the `end` of an instruction."""
     return data.StructLayout({
         "end": 1,
-        "context": 1,
+        "context": range(CONTEXTS),
         "row": 16,
         "value": signed(config.state_bits),
     })
@@ -43,8 +46,8 @@ def item_layout(config: CoreConfig) -> data.StructLayout:
 class Scanner(wiring.Component):
     """Turns instructions into items.
 
-    Two instructions may be on their way at once, each in a *context*: while the rows of one are
-    still being worked on, the next one is scanned.
+    `CONTEXTS` instructions may be on their way at once, each in a *context*: while the rows of one
+    are still being worked on, the next ones are scanned.
 
     Parameters
     ----------
@@ -54,11 +57,13 @@ class Scanner(wiring.Component):
     -------
     i : In(stream of InstructionLayout)
         Instructions, to be taken in order.
-    done : In(2)
+    done : In(CONTEXTS)
         Bit c: the work of context c is over, it may be used again.
-    contexts : Out(InstructionLayout).array(2)
+    contexts : Out(InstructionLayout).array(CONTEXTS)
     busy : Out(1)
         Any context is in use.
+    oldest : Out(Opcode)
+        What the context that has been in use for longest does; for measurements.
     read_source : Out(Source), read_address : Out(16), read_enable : Out(1)
         A read of the memory; its data must be there from the next cycle on, until the next read.
     spikes, state, post, weights : In
@@ -74,9 +79,10 @@ class Scanner(wiring.Component):
         lanes, bits = config.lanes, config.state_bits
         super().__init__({
             "i": In(stream.Signature(InstructionLayout)),
-            "done": In(2),
-            "contexts": Out(InstructionLayout).array(2),
+            "done": In(CONTEXTS),
+            "contexts": Out(InstructionLayout).array(CONTEXTS),
             "busy": Out(1),
+            "oldest": Out(Opcode),
             "read_source": Out(Source),
             "read_address": Out(16),
             "read_enable": Out(1),
@@ -95,20 +101,23 @@ class Scanner(wiring.Component):
         groups = lanes // group_lanes
 
         # Contexts.
-        new = Signal()
-        in_use = Signal(2)
+        new = Signal(range(CONTEXTS))
+        in_use = Signal(CONTEXTS)
         accept = Signal()
-        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(2)]
-        for c in range(2):
+        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(CONTEXTS)]
+        for c in range(CONTEXTS):
             m.d.comb += self.contexts[c].eq(contexts[c])
             with m.If(accept & (new == c)):
                 m.d.sync += [contexts[c].eq(self.i.payload), in_use[c].eq(1)]
             with m.Elif(self.done[c]):
                 m.d.sync += in_use[c].eq(0)
-        m.d.comb += self.busy.eq(in_use.any())
+        oldest = Signal.like(new)
+        with m.If(self.done.any()):
+            m.d.sync += oldest.eq(oldest + 1)
+        m.d.comb += [self.busy.eq(in_use.any()), self.oldest.eq(Array(c.opcode for c in contexts)[oldest])]
 
         # S0: the address of the next word.
-        s0_valid, s0_context, s0_sparse, s0_wide = Signal(), Signal(), Signal(), Signal()
+        s0_valid, s0_context, s0_sparse, s0_wide = Signal(), Signal.like(new), Signal(), Signal()
         s0_source = Signal(Source)
         s0_address, s0_left = Signal(16), Signal(16)      # left: words if sparse, else rows
         s0_first = Signal(init=1)
@@ -131,11 +140,11 @@ class Scanner(wiring.Component):
             with m.If(s0_last):
                 m.d.sync += s0_valid.eq(0)
         with m.If(accept):
-            m.d.sync += [s0_valid.eq(1), s0_context.eq(new), new.eq(~new)]
+            m.d.sync += [s0_valid.eq(1), s0_context.eq(new), new.eq(new + 1)]
             self._decode(m, s0_source, s0_sparse, s0_wide, s0_address, s0_left)
 
         # S1: the word is at the memory's output.
-        s1_last, s1_context, s1_sparse = Signal(), Signal(), Signal()
+        s1_last, s1_context, s1_sparse = Signal(), Signal.like(new), Signal()
         s1_source = Signal(Source)
         s1_count = Signal(range(lanes + 1))               # rows of the word, if not sparse
         s1_word = Signal(16)
@@ -169,7 +178,7 @@ class Scanner(wiring.Component):
             m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
 
         # S2: a word, and which of its groups are left.
-        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal()
+        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal.like(new)
         s2_groups, s2_after = Signal(groups), Signal(groups)
         s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits), Signal(16)
         s3_valid, s3_take, s3_load = Signal(), Signal(), Signal()
@@ -190,7 +199,7 @@ class Scanner(wiring.Component):
             ]
 
         # S3: a group, and which of its lanes are left; or the end of the instruction.
-        s3_end, s3_context = Signal(), Signal()
+        s3_end, s3_context = Signal(), Signal.like(new)
         s3_marks, s3_after = Signal(group_lanes), Signal(group_lanes)
         s3_values = Signal(group_lanes * bits)
         s3_base = Signal(16)

@@ -4,8 +4,8 @@ Spikes are synthetic, so that a density means the same for every population: inp
 alike get theirs as events, and thresholds are too high for spikes of the network's own. A *useful*
 lane-cycle is a synapse that an instruction has to do: in INTEGRATE each synapse of a spiking source,
 in LEARN each synapse of a row that is not skipped. Lane use is useful lane-cycles over lanes times all
-cycles of the instruction, its fill and drain included; what remains to 1 is mostly rows that do not
-fill their words (*fill* is the limit that this sets).
+cycles of the instruction, its start and drain included. It is also given for the projections alone whose
+rows fill the lanes: without the words of all others, but with the whole start and drain.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from relif_hw.isa import Flag, Instruction, Opcode, Space, TickFlag, tick_entry
 from .compiler import Compiled, compile
 from .errors import BoardError
 from .host.board import Board
+from .layout import Stored
 from .model.fixed import FixedCore
 from .network import Network
 from .rules import EProp, Surrogate
@@ -72,8 +73,8 @@ class Measurement:
     """Cycles of a tick by instruction."""
     lane_use: dict[str, float | None]
     """Of INTEGRATE and LEARN, 0 to 1."""
-    fill: dict[str, float | None]
-    """Part of the lanes that a word which enters them can use: the limit of `lane_use`."""
+    filled_use: dict[str, float | None]
+    """The same of the projections whose rows fill the lanes; None if there are none."""
 
 
 def network(case: Case, seed: int) -> Network:
@@ -102,14 +103,38 @@ def entries(case: Case, compiled: Compiled, density: float, ticks: int, flags: T
     return np.array(parts, dtype=np.uint16)
 
 
+@dataclass
+class Work:
+    """What an instruction had to do."""
+
+    useful: int = 0
+    """Lane-cycles."""
+    filled: int = 0
+    """Those of projections whose rows fill the lanes."""
+    ragged_words: int = 0
+    """Words of projections whose rows do not."""
+
+    def add(self, stored: Stored, lanes: int, useful: int, rows: int) -> None:
+        self.useful += useful
+        row = stored.pre if stored.by_target else stored.post
+        if row.population.size % lanes == 0:
+            self.filled += useful
+        else:
+            self.ragged_words += rows * stored.row_words
+
+
 class CountingCore(FixedCore):
     """The golden model, which counts the useful lane-cycles of INTEGRATE and LEARN."""
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__(compiled.config)
-        self.useful = {Opcode.INTEGRATE: 0, Opcode.LEARN: 0}
+        self.count_anew()
         self._stored = {stored.base: stored for stored in compiled.layout.stored.values()}
         compiled.load(self)
+
+    def count_anew(self) -> None:
+        """Forget what has been counted."""
+        self.work = {Opcode.INTEGRATE: Work(), Opcode.LEARN: Work()}
 
     def _integrate(self, i: Instruction) -> Callable[[], None]:
         step = super()._integrate(i)
@@ -118,7 +143,9 @@ class CountingCore(FixedCore):
         targets = stored.post.population.size
 
         def counted() -> None:
-            self.useful[Opcode.INTEGRATE] += int(sources.sum()) * targets
+            spikes = int(sources.sum())
+            rows = stored.rows if stored.by_target else spikes
+            self.work[Opcode.INTEGRATE].add(stored, self.config.lanes, spikes * targets, rows)
             step()
         return counted
 
@@ -127,7 +154,8 @@ class CountingCore(FixedCore):
         if i.opcode is Opcode.LEARN:
             stored = self._stored[i.b]
             row = stored.pre if i.flags & Flag.BY_TARGET else stored.post
-            self.useful[Opcode.LEARN] += int((scalars != 0).sum()) * row.population.size
+            rows = int((scalars != 0).sum())
+            self.work[Opcode.LEARN].add(stored, self.config.lanes, rows * row.population.size, rows)
         return scalars
 
 
@@ -161,30 +189,28 @@ def measure(board: Board, case: Case, *, seed: int, ticks: int,
             board.results()
             after = _profiled(board).profile()
             model.run(warm)
-            model.useful = dict.fromkeys(model.useful, 0)
+            model.count_anew()
             model.run(measured)
             if not (board.read(Space.WEIGHTS) == model.read(Space.WEIGHTS)).all():
                 raise BoardError(f"{board.name}: after {case.name}, {mode}, its weights are not the model's")
-            spent: dict[Opcode, tuple[int, int]] = {
-                opcode: (after[opcode][0] - before[opcode][0], after[opcode][1] - before[opcode][1])
-                for opcode in Opcode if opcode is not Opcode.END}
-            measurements.append(_measurement(case, mode, density, ticks, board.config, spent, model.useful))
+            spent: dict[Opcode, int] = {
+                opcode: after[opcode][0] - before[opcode][0] for opcode in Opcode if opcode is not Opcode.END}
+            measurements.append(_measurement(case, mode, density, ticks, board.config, spent, model.work))
             progress()
     return measurements
 
 
 def _measurement(case: Case, mode: str, density: float, ticks: int, config: CoreConfig,
-                 spent: Mapping[Opcode, tuple[int, int]], useful: Mapping[Opcode, int]) -> Measurement:
-    def part(opcode: Opcode, column: int) -> float | None:
-        lane_cycles = spent[opcode][column] * config.lanes
-        return useful[opcode] / lane_cycles if lane_cycles else None
+                 spent: Mapping[Opcode, int], work: Mapping[Opcode, Work]) -> Measurement:
+    def part(useful: int, cycles: int) -> float | None:
+        return useful / (cycles * config.lanes) if useful else None
 
     return Measurement(
         network=case.name, mode=mode, density=density,
-        cycles_per_tick=sum(cycles for cycles, _ in spent.values()) / ticks,
-        instructions={opcode.name: cycles / ticks for opcode, (cycles, _) in spent.items() if cycles},
-        lane_use={opcode.name: part(opcode, 0) for opcode in useful},
-        fill={opcode.name: part(opcode, 1) for opcode in useful},
+        cycles_per_tick=sum(spent.values()) / ticks,
+        instructions={opcode.name: cycles / ticks for opcode, cycles in spent.items() if cycles},
+        lane_use={opcode.name: part(w.useful, spent[opcode]) for opcode, w in work.items()},
+        filled_use={opcode.name: part(w.filled, spent[opcode] - w.ragged_words) for opcode, w in work.items()},
     )
 
 
@@ -194,7 +220,7 @@ def percent(value: float | None) -> str:
 
 
 COLUMNS = ("network", "mode", "density", "cycles/tick", "INTEGRATE", "TRACE", "STEP", "ERROR", "FEEDBACK",
-           "POST", "LEARN", "other", "use INTEGRATE", "fill", "use LEARN", "fill")
+           "POST", "LEARN", "other", "use INTEGRATE", "filled", "use LEARN", "filled")
 
 
 def rows(measurements: Iterable[Measurement]) -> list[tuple[str, ...]]:
@@ -205,7 +231,7 @@ def rows(measurements: Iterable[Measurement]) -> list[tuple[str, ...]]:
         other = m.cycles_per_tick - sum(shown)
         table.append((m.network, m.mode, f"{100 * m.density:.0f} %", f"{m.cycles_per_tick:.1f}",
                       *(f"{cycles:.1f}" for cycles in shown), f"{other:.1f}",
-                      *(percent(part[name]) for name in m.lane_use for part in (m.lane_use, m.fill))))
+                      *(percent(part[name]) for name in m.lane_use for part in (m.lane_use, m.filled_use))))
     return table
 
 

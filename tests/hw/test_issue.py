@@ -9,6 +9,7 @@ from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
 from relif_hw.issue import Issue
 from relif_hw.numerics import GROUP_STEP, HASH_MASK
+from relif_hw.scanner import CONTEXTS
 
 BITS = 18
 
@@ -34,7 +35,7 @@ def words_of(config, instruction, rows):
                      hashed(rows[phase], word), phase == 1 and word == i["rows"] - 1)
                     for word in range(i["rows"]) for phase in (0, 1)]
         case Opcode.TRACE | Opcode.CLEAR:
-            scalar = signed(i["y"]) if i["opcode"] == Opcode.TRACE else rows[0]["scalar"]
+            scalar = signed(i["y"]) if i["opcode"] == Opcode.TRACE else None
             return [(0, None, i["a"] + word, i["c"] + word, scalar, addend, hashed(rows[0], word),
                      word == i["rows"] - 1) for word in range(i["rows"])]
         case Opcode.POST:
@@ -42,9 +43,9 @@ def words_of(config, instruction, rows):
                      word == i["rows"] - 1) for word in range(i["rows"])]
         case _:
             first = i["a"] if i["opcode"] == Opcode.INTEGRATE and by_target else i["c"]
-            learns = i["opcode"] == Opcode.LEARN
+            learns, integrates = i["opcode"] == Opcode.LEARN, i["opcode"] == Opcode.INTEGRATE
             return [(0, row["weight"] + word, i["c"] + wide + (1 + wide) * word if learns else None, first + word,
-                     row["scalar"], addend, hashed(row, word), word == i["words"] - 1)
+                     signed(i["x"]) if integrates else row["scalar"], addend, hashed(row, word), word == i["words"] - 1)
                     for row in rows for word in range(i["words"])]
 
 
@@ -63,9 +64,8 @@ def program(rng, lanes, count):
                        "words": rng.choice([1, 1, 2, 5]), "a": rng.randrange(400), "b": 0, "c": rng.randrange(400),
                        "rows": rng.choice([1, 1, 2, 6]), "x": rng.getrandbits(BITS), "y": rng.getrandbits(BITS),
                        "z": rng.getrandbits(BITS)}
-        # The scaler hands the constant x on where there is nothing to scale.
-        rows = [{"end": 0, "context": n % 2, "row": number, "weight": rng.randrange(60000), "hash": rng.getrandbits(32),
-                 "scalar": rng.randint(-99999, 99999) if several else signed(instruction["x"])} for number in numbers]
+        rows = [{"end": 0, "context": n % CONTEXTS, "row": number, "weight": rng.randrange(60000),
+                 "hash": rng.getrandbits(32), "scalar": rng.randint(-99999, 99999)} for number in numbers]
         yield instruction, rows
 
 
@@ -87,8 +87,8 @@ def test_words(lanes, stall):
     async def rows_in(ctx):
         # A context is set before its rows come; they follow each other as the scaler sends them.
         for n, (instruction, rows) in enumerate(listed):
-            ctx.set(dut.contexts[n % 2], instruction)
-            for row in [*rows, {"end": 1, "context": n % 2}]:
+            ctx.set(dut.contexts[n % CONTEXTS], instruction)
+            for row in [*rows, {"end": 1, "context": n % CONTEXTS}]:
                 while rng.random() < stall:
                     await ctx.tick()
                 ctx.set(dut.i.payload, row)
@@ -104,14 +104,14 @@ def test_words(lanes, stall):
                             word.addend, word.hash, word.last))
                 if word.opcode == Opcode.INTEGRATE and word.flags & Flag.BY_TARGET:
                     got_targets.append((word.target, word.target_lane))
-            freed.extend(context for context in (0, 1) if done >> context & 1)
+            freed.extend(context for context in range(CONTEXTS) if done >> context & 1)
 
     simulate(dut, rows_in, words_out)
     # What an instruction does not use is not compared.
     assert [tuple(None if w is None else g for g, w in zip(word, want, strict=True))
             for word, want in zip(got, wanted, strict=True)] == wanted
     assert got_targets == targets
-    assert freed == [n % 2 for n in range(len(listed))]
+    assert freed == [n % CONTEXTS for n in range(len(listed))]
 
 
 def test_one_word_a_cycle_and_a_closed_fence():
@@ -134,3 +134,25 @@ def test_one_word_a_cycle_and_a_closed_fence():
     first = valid.index(1)
     assert first > 8
     assert valid[first:] == [1] * 15 + [0] * (40 - first - 15)
+
+
+def test_no_gap_between_instructions():
+    # The end of an instruction passes while its last row is still at work, and frees its context.
+    dut, valid, freed = Issue(CoreConfig(lanes=4)), [], []
+    items = [item for context in range(3)
+             for item in ({"end": 0, "context": context, "row": 1, "weight": 0, "scalar": 1, "hash": 0},
+                          {"end": 1, "context": context})]
+
+    async def watch(ctx):
+        for context in range(3):
+            ctx.set(dut.contexts[context], {"opcode": Opcode.INTEGRATE, "fence": 0, "words": 3, "rows": 1})
+        for cycle in range(20):
+            *_, now, done = await ctx.tick().sample(dut.valid, dut.done)
+            valid.append(now)
+            if done:
+                freed.append(cycle)
+
+    simulate(dut, source(dut.i, items), watch)
+    first = valid.index(1)
+    assert valid[first:] == [1] * 9 + [0] * (20 - first - 9)
+    assert freed == [first, first + 3, first + 6]

@@ -3,13 +3,13 @@
 import random
 
 import pytest
-from amaranth import Module, Mux
+from amaranth import Module
 from amaranth.lib.memory import Memory
 from streams import simulate, sink, source
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode, Space
-from relif_hw.scanner import READ, Scanner, Source
+from relif_hw.scanner import CONTEXTS, READ, Scanner, Source
 
 WORDS = 24
 SPARSITY = {"empty": 0.0, "sparse": 0.08, "half": 0.5, "full": 1.0}
@@ -47,7 +47,7 @@ def bench_of(config, contents):
     m.d.comb += dut.done.eq(0)
     for stream in (dut.items, dut.values):
         with m.If(stream.valid & stream.ready & stream.payload.end):
-            m.d.comb += dut.done.eq(Mux(stream.payload.context, 2, 1))
+            m.d.comb += dut.done.eq(1 << stream.payload.context)
     return m, dut
 
 
@@ -126,7 +126,7 @@ def test_rows_of_random_instructions(lanes, density, stalls):
     wanted = {False: [], True: []}
     for n, instruction in enumerate(program):
         to_values, found = rows(config, contents, instruction)
-        wanted[to_values] += [(0, n % 2, row, value) for row, value in found] + [(1, n % 2)]
+        wanted[to_values] += [(0, n % CONTEXTS, row, value) for row, value in found] + [(1, n % CONTEXTS)]
     items, values = [], []
     fields = {name: 0 for name in ("flags", "a", "c", "rows")}
     simulate(m, source(dut.i, [{**fields, **i} for i in program], stall=stalls[0]),

@@ -43,7 +43,7 @@ LARGE = [
     core(name="lanes64", lanes=64, weight_bits=12, surrogates=2, queue_depth=64, max_outputs=64),
     core(name="lanes128", lanes=128, weight_bits=5, state_bits=16, weight_words=128, max_outputs=64),
 ]
-"""Take minutes to compile: not in every run, see `docs/verification.md`."""
+"""Take minutes to compile: only with `--large`, see `docs/verification.md`."""
 TINY = core(name="tiny", lanes=4, weight_bits=5, state_bits=16, weight_words=96, state_words=48, neuron_words=12)
 
 
@@ -69,7 +69,7 @@ def run_scenarios(folder: Path, config: CoreConfig, scenarios: list[Scenario], s
     elements = max(words * width for words, width, *_ in (space_shape(config, space) for space in Space))
     result = run_bench([BENCHES / "core_harness.v", verilog], "core_harness", BENCHES / "core_bench.py",
                        simulator=simulator, build_dir=folder / "build", parameters={"ELEMENTS": elements},
-                       build_args=arguments, env={"SCENARIOS": "\n".join(map(str, files)), **env}, timeout=840)
+                       build_args=arguments, env={"SCENARIOS": "\n".join(map(str, files)), **env}, timeout=1740)
     assert len(result.tests) == len(scenarios)
     return result
 
@@ -88,8 +88,13 @@ def scenarios(config: CoreConfig) -> list[Scenario]:
     ]
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("config", CORES, ids=lambda config: config.name)
+def pytest_generate_tests(metafunc):
+    if metafunc.function is test_verilator:
+        cores = CORES + LARGE if metafunc.config.getoption("large") else CORES
+        metafunc.parametrize("config", cores, ids=lambda config: config.name)
+
+
+@pytest.mark.timeout(1800)
 def test_verilator(config, tmp_path):
     run_scenarios(tmp_path, config, scenarios(config))
 

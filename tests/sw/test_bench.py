@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relif.bench import COLUMNS, DENSITIES, Case, CountingCore, entries, markdown, measure, network, rows
+from relif import bench
+from relif.bench import DENSITIES, Case, CountingCore, Work, entries, markdown, measure, network
 from relif.compiler import compile
 from relif.errors import BoardError, CompileError
 from relif.host.board import ModelBoard
@@ -48,15 +49,15 @@ def test_useful_lane_cycles_of_one_tick():
     x, h = compiled.base("x"), compiled.base("h")
     # Two spikes of the input and one of the hidden population: 3 rows of 8 synapses, and one source of 2.
     core.run(np.array([x, x + 5, h + 7, 1 << 15 | int(LEARN) << 11 | 1], dtype=np.uint16))
-    assert core.useful[Opcode.INTEGRATE] == 3 * 8 + 1 * 2
+    assert core.work[Opcode.INTEGRATE] == Work(useful=3 * 8 + 1 * 2, filled=3 * 8, ragged_words=1)
     # A trace of two exponentials is zero in the tick of its first spike, and then decays for many ticks.
-    assert core.useful[Opcode.LEARN] == 0
+    assert core.work[Opcode.LEARN] == Work()
     core.run(np.array([1 << 15 | int(LEARN) << 11 | 1] * 5, dtype=np.uint16))
-    assert core.useful[Opcode.INTEGRATE] == 3 * 8 + 1 * 2
-    assert core.useful[Opcode.LEARN] > 0
+    assert core.work[Opcode.INTEGRATE].useful == 3 * 8 + 1 * 2
+    assert core.work[Opcode.LEARN].useful > core.work[Opcode.LEARN].filled > 0
     silent = CountingCore(compiled)
     silent.run(np.array([1 << 15 | int(LEARN) << 11], dtype=np.uint16))
-    assert silent.useful[Opcode.INTEGRATE] == 0
+    assert silent.work[Opcode.INTEGRATE] == Work()
 
 
 def test_the_network_makes_no_spikes_of_its_own():
@@ -75,13 +76,13 @@ def test_measurements():
     for m in measured:
         assert m.cycles_per_tick == 300
         assert m.instructions == {"INTEGRATE": 100, "LEARN": 200}
-        assert 0 < m.lane_use["INTEGRATE"] < m.fill["INTEGRATE"] < 1
-    assert measured[0].lane_use["LEARN"] == 0
+        assert 0 < m.filled_use["INTEGRATE"] < m.lane_use["INTEGRATE"] < 1
+    assert measured[0].lane_use["LEARN"] is None
     assert measured[2].lane_use["LEARN"] > 0
     assert measured == measure(CountingBoard(CONFIG), CASE, seed=0, ticks=20)
     text = markdown(measured, CONFIG, "relif bench")
     assert text.count("\n| 6/8 recurrent/2 |") == 4
-    assert all(len(row) == len(COLUMNS) for row in rows(measured))
+    assert all(len(row) == len(bench.COLUMNS) for row in bench.rows(measured))
 
 
 def test_a_board_that_differs_from_the_model_is_named():

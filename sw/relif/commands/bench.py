@@ -24,10 +24,10 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
     console.table("Clock cycles per tick", ("network", "mode", "spikes", "all", *opcodes), [
         (*label, f"{m.cycles_per_tick:.0f}", *(f"{m.instructions.get(name, 0.0):.0f}" for name in opcodes))
         for label, m in zip(labels, measurements, strict=True)])
-    console.table("Lane use (fill: the limit that rows set which do not fill their words)",
-                  ("network", "mode", "spikes", "INTEGRATE", "fill", "LEARN", "fill"), [
-        (*label, percent(m.lane_use["INTEGRATE"]), percent(m.fill["INTEGRATE"]), percent(m.lane_use["LEARN"]),
-         percent(m.fill["LEARN"])) for label, m in zip(labels, measurements, strict=True)])
+    console.table("Lane use (filled: of the projections whose rows fill the lanes)",
+                  ("network", "mode", "spikes", "INTEGRATE", "filled", "LEARN", "filled"), [
+        (*label, *(percent(use[name]) for name in m.lane_use for use in (m.lane_use, m.filled_use)))
+        for label, m in zip(labels, measurements, strict=True)])
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
