@@ -8,15 +8,16 @@ import numpy as np
 
 from relif.compiler import Compiled, compile
 from relif.network import Network
-from relif.rules import SURROGATES, EProp, Surrogate
+from relif.rules import FEEDBACKS, LOSSES, SURROGATES, EProp, Surrogate
 from relif_hw.config import CoreConfig
 from relif_hw.isa import TickFlag, event_entry, tick_entry
 from scenarios import IntArray, Load, Scenario, Step
 
 __all__ = ["network_scenario", "random_network", "training_run"]
 
-RULES = [(feedback, loss, trace, surrogate) for feedback in ("random", "symmetric") for loss in ("softmax", "mse")
-         for trace in ("double", "single", "spike") for surrogate in SURROGATES]
+RULES = [(feedback, loss, trace, surrogate) for feedback in FEEDBACKS for loss in LOSSES
+         for trace in ("double", "single", "spike") for surrogate in SURROGATES
+         if (feedback, loss) != ("local", "van_rossum")]
 
 
 def loads(compiled: Compiled) -> list[Load]:
@@ -49,7 +50,9 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates:
                       threshold=float(random.choice([0.25, 1.0, 2.0])), reset=str(random.choice(["subtract", "zero"])),
                       surrogate=surrogate if n == 0 or surrogates == 1 else Surrogate())
               for n in range(random.integers(1, 3))]
-    output = net.readout(int(random.integers(2, 6)), tau_mem=tau(), tau_syn=tau(None))
+    outputs = int(random.integers(2, 6))
+    output = (net.lif(outputs, tau_mem=tau(), tau_syn=tau(None), surrogate=surrogate) if loss == "van_rossum" else
+              net.readout(outputs, tau_mem=tau(), tau_syn=tau(None)))
     for source in inputs + hidden:
         for target in [*hidden, output]:
             chain = target is output and source in hidden      # symmetric feedback needs all of these
@@ -58,7 +61,8 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates:
                             plastic=bool(random.random() < 0.85),
                             stored="target" if chain else str(random.choice(["source", "target"])))
     net.learn(EProp(feedback=feedback, loss=loss, trace=trace, rate=weight_range * 2.0 ** -int(random.integers(3, 9)),
-                    dead_zone=float(random.choice([0.0, 0.03])), feedback_gain=float(random.choice([0.5, 1.0, 3.0]))))
+                    dead_zone=float(random.choice([0.0, 0.03])),
+                    feedback_gain=float(random.choice([0.5, 1.0, 3.0]))), output)
     return net
 
 

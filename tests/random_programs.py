@@ -146,7 +146,7 @@ class _Network:
     def _gain(self, projection: Projection) -> int:
         """x of INTEGRATE: the largest, or any, at which the sum of all projections fits."""
         config = self.config
-        share = ((1 << config.accumulator_bits - 1) - 1) // len(self.projections) // projection.source.size
+        share = ((1 << config.accumulator_bits - 1) - 1) // (len(self.projections) + 1) // projection.source.size
         fitting = [k for k in range(config.state_bits - 1)
                    if (1 << config.weight_bits - 1 + k >> config.mac_shift) + 1 <= share]
         return 1 << (fitting[-1] if self._chance(0.3) else self._pick(*fitting))
@@ -175,11 +175,12 @@ class _Network:
                        c=p.target.base, words=p.words, flags=Flag.BY_TARGET if p.by_target else 0,
                        x=self._gain(p), rows=p.target.size if p.by_target else p.source.words)
             by_target = p.by_target
-        for t in self.traces:
-            self._emit(Opcode.TRACE, TickFlag.TRAIN, stream=self._stream(),
+        hashed = self._hashed()
+        for n, t in enumerate(self.traces):
+            self._emit(Opcode.TRACE, TickFlag.TRAIN, fence=n == 0 and hashed, stream=self._stream(),
                        flags=Flag.WIDE if t.wide else 0, rows=t.source.words, a=t.state, c=t.source.base,
                        x=self._leak() if t.wide else 0, y=self._leak(), z=self._unit())
-        late = any(p.by_target for p in self.projections)
+        late = hashed or any(p.by_target for p in self.projections)
         for n, p in enumerate([*self.hidden, self.output]):
             flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
             self._emit(Opcode.STEP, fence=n == 0 and late, stream=self._stream(), rows=p.words, a=p.state, c=p.base,
@@ -193,6 +194,18 @@ class _Network:
             self._emit(Opcode.SEND, TickFlag.SEND, fence=n == 0, flags=Flag.SPIKES if spikes else 0,
                        stream=self._pick(n, 255 - n), a=p.state, c=p.base, rows=p.words if spikes else p.size)
         self._emit(Opcode.END, fence=True)
+
+    def _hashed(self) -> bool:
+        """Now and then hashed weights from a population to the output, in what the sums leave."""
+        sources = [*self.inputs, *self.hidden]
+        source = sources[int(self.random.integers(len(sources)))]
+        share = ((1 << self.config.accumulator_bits - 1) - 1) // (len(self.projections) + 1) // source.size
+        if not self._chance(0.4) or len(self.projections) == 8:
+            return False
+        self._emit(Opcode.INTEGRATE, fence=True, flags=Flag.BY_TARGET | Flag.HASHED, stream=self._pick(0, 255),
+                   a=source.base, c=self.output.base, words=source.words, rows=self.output.size,
+                   x=self._pick(1, min(share, (1 << self.config.state_bits - 1) - 1)))
+        return True
 
     def _write_learning(self) -> None:
         config, out = self.config, self.output

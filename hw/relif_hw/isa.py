@@ -56,7 +56,7 @@ class Flag(IntFlag):
     LEAKY = 8
     """STEP: a readout without spikes."""
     HASHED = 4
-    """FEEDBACK: through hashed weights, not through the synapse memory."""
+    """FEEDBACK, INTEGRATE by target: through hashed weights, not through the synapse memory."""
     SOFTMAX = 4
     """ERROR: softmax cross-entropy; without it the mean square."""
     SPIKES = 4

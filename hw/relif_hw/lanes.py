@@ -7,8 +7,8 @@ Stages of a word; c0 is the cycle in which the memories are addressed:
                                                     └─► accumulator + term
                                                     └─► adder tree ─► accumulator of one lane
 
-FEEDBACK and POST need the hashed weights or the surrogate at c1, which take two cycles more to
-make; they wait that long before c0 (the sequencer's fences keep other words away).
+FEEDBACK, POST and an INTEGRATE of hashed weights need those or the surrogate at c1, which take two
+cycles more to make; they wait that long before c0 (the program's fences keep other words away).
 """
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
@@ -87,8 +87,12 @@ class Lanes(wiring.Component):
         lanes, bits = config.lanes, config.state_bits
 
         # The words that wait for their hash or surrogate.
-        late = Signal()
-        m.d.comb += late.eq((self.word.opcode == Opcode.FEEDBACK) | (self.word.opcode == Opcode.POST))
+        late, late_hash = Signal(), Signal()
+        m.d.comb += [
+            late_hash.eq((self.word.opcode == Opcode.FEEDBACK) | (
+                (self.word.opcode == Opcode.INTEGRATE) & ((self.word.flags & Flag.HASHED) != 0))),
+            late.eq(late_hash | (self.word.opcode == Opcode.POST)),
+        ]
         p1_valid, p2_valid = Signal(), Signal()
         p1, p2 = Signal(word_layout(config)), Signal(word_layout(config))
         m.d.sync += [p1_valid.eq(self.valid & late), p2_valid.eq(p1_valid)]
@@ -105,15 +109,15 @@ class Lanes(wiring.Component):
             c0_valid.eq(p2_valid | (self.valid & ~late)),
         ]
         by_target = (c0.flags & Flag.BY_TARGET) != 0
-        hashed = (c0.flags & Flag.HASHED) != 0
         integrate, feedback = c0.opcode == Opcode.INTEGRATE, c0.opcode == Opcode.FEEDBACK
         step, trace = c0.opcode == Opcode.STEP, c0.opcode == Opcode.TRACE
+        hashed = (integrate | feedback) & ((c0.flags & Flag.HASHED) != 0)
         learn, post, clear = c0.opcode == Opcode.LEARN, c0.opcode == Opcode.POST, c0.opcode == Opcode.CLEAR
         known = {
             ("valid", 0): c0_valid,
             ("mac", 0): c0_valid & ((integrate & ~by_target) | feedback),
             ("tree", 0): c0_valid & integrate & by_target,
-            ("hashed", 0): feedback & hashed,
+            ("hashed", 0): hashed,
             ("decay", 0): c0_valid & (step | trace),
             ("step", 0): c0_valid & step,
             ("learn", 0): c0_valid & learn,
@@ -146,7 +150,7 @@ class Lanes(wiring.Component):
                 | (self.word.opcode == Opcode.POST)
                 | ((self.word.opcode == Opcode.LEARN) & ((self.word.flags & Flag.BY_TARGET) != 0)))),
             self.weights_address.eq(c0.weight),
-            self.weights_enable.eq(c0_valid & (integrate | learn | (feedback & ~hashed))),
+            self.weights_enable.eq(c0_valid & (learn | ((integrate | feedback) & ~hashed))),
             self.post_address.eq(c0.neuron),
             self.post_enable.eq(c0_valid & learn & ~by_target),
             self.spikes_address.eq(c0.neuron),
@@ -155,12 +159,12 @@ class Lanes(wiring.Component):
         c2_spikes, c3_spikes, c4_spikes = (Signal(lanes, name=f"c{n}_spikes") for n in (2, 3, 4))
         m.d.sync += [c2_spikes.eq(self.spikes), c3_spikes.eq(c2_spikes), c4_spikes.eq(c3_spikes)]
 
-        # Random numbers: at c3, or at c1 for FEEDBACK.
+        # Random numbers: at c3, or at c1 for hashed weights.
         m.submodules.hash = group_hash = GroupHash(config.groups)
-        is_feedback = self.valid & (self.word.opcode == Opcode.FEEDBACK)
+        hash_early = self.valid & late_hash
         m.d.comb += [
-            group_hash.word_hash.eq(Mux(is_feedback, self.word.hash, c0.hash)),
-            group_hash.enable.eq(is_feedback | (c0_valid & (step | trace | learn | post))),
+            group_hash.word_hash.eq(Mux(hash_early, self.word.hash, c0.hash)),
+            group_hash.enable.eq(hash_early | (c0_valid & (step | trace | learn | post))),
         ]
 
         psi = self._surrogates(m, p1, p1_valid, p2, p2_valid)

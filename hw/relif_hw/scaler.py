@@ -35,7 +35,7 @@ def is_scaled(opcode):
 def row_layout(config: CoreConfig) -> data.StructLayout:
     """A row for the lanes; or the `end` of the instruction of context `context`.
 
-    `scalar` means something where `is_scaled`, `hash` in all but INTEGRATE and CLEAR.
+    `scalar` means something where `is_scaled`, `hash` in all but CLEAR and an INTEGRATE of stored weights.
     """
     return data.StructLayout({
         "end": 1,
@@ -108,7 +108,8 @@ class Scaler(wiring.Component):
         # M1: operands.
         item = self.i.payload
         incoming = Array(self.contexts)[item.context]
-        hashed_feedback = (incoming.opcode == Opcode.FEEDBACK) & ((incoming.flags & Flag.HASHED) != 0)
+        integrate, feedback = incoming.opcode == Opcode.INTEGRATE, incoming.opcode == Opcode.FEEDBACK
+        hashed = (integrate | feedback) & ((incoming.flags & Flag.HASHED) != 0)
         factor = Signal(bits)          # the mantissa, B - 1 bits
         shift_1, base = Signal(6), Signal(16)
         plain = Signal()               # needs nothing but its address
@@ -116,8 +117,8 @@ class Scaler(wiring.Component):
             m.d.sync += [
                 items[0].eq(item),
                 learns[0].eq(incoming.opcode == Opcode.LEARN), scaled[0].eq(is_scaled(incoming.opcode)),
-                plain.eq(item.end | (incoming.opcode == Opcode.INTEGRATE) | (incoming.opcode == Opcode.CLEAR)),
-                hashes[0].eq(Mux(hashed_feedback, self.feedback_key, self.key) + (incoming.stream << 16) + item.row),
+                plain.eq(item.end | (integrate & ~hashed) | (incoming.opcode == Opcode.CLEAR)),
+                hashes[0].eq(Mux(hashed, self.feedback_key, self.key) + (incoming.stream << 16) + item.row),
                 factor.eq(incoming.x[:bits - 1]), shift_1.eq(incoming.shift),
                 addresses[0].eq(item.row * incoming.words), base.eq(incoming.b),
             ]

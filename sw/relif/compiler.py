@@ -74,6 +74,8 @@ class Compiled:
         registers[Register.FEEDBACK_SEED] = feedback_seed(self.network.seed)
         weights = np.zeros((layout.weight_words, lanes), dtype=np.int64)
         for name, projection in self.network.projections.items():
+            if projection.hashed:
+                continue
             self.put_weights(weights, name, self.to_integers(name, self.network.initial_weights(projection)))
         return {
             Space.REGISTERS: registers,
@@ -162,6 +164,8 @@ class Compiled:
         """The integers (pre, post) of every projection, from an image of the synapse memory."""
         weights = {}
         for name, stored in self.layout.stored.items():
+            if stored.projection.hashed:
+                continue
             words = stored.rows * stored.row_words
             block = image[stored.base:stored.base + words].reshape(stored.rows, -1)
             length = (stored.pre if stored.by_target else stored.post).population.size
@@ -269,6 +273,7 @@ class _Writer:
         self.problems: list[str] = []
         self.streams = 0
         self.places = [p for p in self.layout.places.values() if p.population.kind != "input"]
+        self.hashed = [s for s in self.layout.stored.values() if s.projection.hashed]
         self.learning = [self.layout.places[p.name] for p in self.network.learning_populations()]
 
     def write(self) -> list[str]:
@@ -280,8 +285,7 @@ class _Writer:
         self._clear_inputs()
         if self.network.plastic():
             self._error()
-            self._feedback()
-            self._post()
+            self._signals()
             self._learn()
         self._send()
         self._emit(Opcode.END, fence=True)
@@ -331,17 +335,22 @@ class _Writer:
             self._emit(Opcode.CLEAR, RESET, fence=True, a=0, rows=1)
 
     def _integrate(self) -> None:
-        """Per source before per target, whose sums arrive late."""
+        """Per source before per target, whose sums arrive late; then hashed ones, whose words do."""
         config = self.config
-        for s in sorted(self.layout.stored.values(), key=lambda s: s.by_target):
+        stored = [s for s in self.layout.stored.values() if not s.projection.hashed]
+        for s in sorted(stored, key=lambda s: s.by_target):
             self._emit(Opcode.INTEGRATE,
                        flags=Flag.BY_TARGET if s.by_target else 0, words=s.row_words,
                        a=s.pre.base, b=s.base, c=s.post.base, rows=s.rows if s.by_target else s.pre.words,
                        x=1 << config.mac_shift + config.state_fraction - s.exponent)
+        for index, s in enumerate(self.hashed):
+            self._emit(Opcode.INTEGRATE, fence=index == 0, flags=Flag.BY_TARGET | Flag.HASHED,
+                       stream=self.network.hashed_stream(s.pre.population, s.post.population), words=s.row_words,
+                       a=s.pre.base, c=s.post.base, rows=s.rows, x=self._fixed(s.projection.gain))
 
     def _traces(self) -> None:
-        for t in self.layout.traces:
-            self._emit(Opcode.TRACE, TRAIN,
+        for index, t in enumerate(self.layout.traces):
+            self._emit(Opcode.TRACE, TRAIN, fence=index == 0 and bool(self.hashed),
                        flags=Flag.WIDE if t.wide else 0, stream=self._stream(), rows=t.pre.words, a=t.state,
                        c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0, y=self._leak(t.beta), z=t.one)
 
@@ -366,29 +375,43 @@ class _Writer:
             self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=inputs)
 
     def _error(self) -> None:
-        rule, output = self._rule()
+        rule = self._rule()
         softmax = rule.loss == "softmax"
-        self._emit(Opcode.ERROR, TARGET, fence=True, flags=Flag.SOFTMAX if softmax else 0, a=output.state,
-                   c=output.base, rows=output.population.size,
-                   x=round(rule.softmax_gain * math.log2(math.e) * 1024) if softmax else 0,
-                   y=0 if softmax else self._constant(self._fixed(rule.target)),
-                   z=self._fixed(rule.dead_zone))
+        for population in self.network.error_populations():
+            place = self.layout.places[population.name]
+            self._emit(Opcode.ERROR, TARGET, fence=True, flags=Flag.SOFTMAX if softmax else 0, a=place.state,
+                       c=place.base, rows=population.size,
+                       x=round(rule.softmax_gain * math.log2(math.e) * 1024) if softmax else 0,
+                       y=self._constant(self._fixed(rule.target)) if rule.loss == "mse" else 0,
+                       z=self._fixed(rule.dead_zone))
 
-    def _feedback(self) -> None:
-        rule, output = self._rule()
-        for index, place in enumerate(self.learning):
-            hashed, weights, gain = rule.feedback == "random", 0, rule.feedback_gain
-            if not hashed:
-                stored = self.layout.stored[f"{place.population.name}->{output.population.name}"]
-                weights, gain = stored.base, gain * 2.0 ** (self.config.mac_shift - stored.exponent)
-            self._emit(Opcode.FEEDBACK, TARGET, fence=index == 0, flags=Flag.HASHED if hashed else 0,
-                       stream=self.network.feedback_stream(place.population) if hashed else 0,
-                       words=place.words, rows=output.words, a=output.base, b=weights, c=place.base,
-                       **self._factor(gain, f"feedback gain {rule.feedback_gain:g}"))
+    def _signals(self) -> None:
+        """All post factors: of all populations at once, or one after the other where they depend on each other."""
+        if all(part.source.kind == "readout" for place in self.learning
+               for part in self.network.feedback(place.population)):
+            self._feedback(self.learning)
+            self._post(self.learning)
+            return
+        for place in reversed(self.learning):
+            self._feedback([place])
+            self._post([place])
 
-    def _post(self) -> None:
+    def _feedback(self, places: list[Place]) -> None:
+        fence = True
+        for place in places:
+            for part in self.network.feedback(place.population):
+                source, weights, gain = self.layout.places[part.source.name], 0, part.gain
+                if part.stream is None:
+                    stored = self.layout.stored[f"{place.population.name}->{part.source.name}"]
+                    weights, gain = stored.base, gain * 2.0 ** (self.config.mac_shift - stored.exponent)
+                self._emit(Opcode.FEEDBACK, TARGET, fence=fence, flags=0 if part.stream is None else Flag.HASHED,
+                           stream=part.stream or 0, words=place.words, rows=source.words, a=source.base, b=weights,
+                           c=place.base, **self._factor(gain, f"feedback gain {part.gain:g}"))
+                fence = False
+
+    def _post(self, places: list[Place]) -> None:
         _, number = surrogate_tables(self.network, self.config)
-        for index, place in enumerate(self.learning):
+        for index, place in enumerate(places):
             p = place.population
             table = number[p.name]
             flags = (Flag.TABLE_1 if table & 1 else 0) | (Flag.TABLE_2 if table & 2 else 0)
@@ -398,7 +421,7 @@ class _Writer:
                        shift=p.surrogate.shift(self.config.state_fraction), z=self._fixed(p.threshold))
 
     def _learn(self) -> None:
-        rule, _ = self._rule()
+        rule = self._rule()
         after_target = True                 # the first one has a fence
         for s in self.layout.stored.values():
             if s.trace is None:
@@ -428,6 +451,6 @@ class _Writer:
                        rows=place.words if spikes else place.population.size,
                        a=0 if spikes else place.state, c=place.base if spikes else 0)
 
-    def _rule(self) -> tuple[EProp, Place]:
-        assert self.network.rule is not None and self.network.output is not None
-        return self.network.rule, self.layout.places[self.network.output.name]
+    def _rule(self) -> EProp:
+        assert self.network.rule is not None
+        return self.network.rule

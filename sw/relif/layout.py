@@ -55,7 +55,8 @@ class TraceSet:
 class Stored:
     """A projection in the weight memory: `rows` rows of `row_words` words from `base`.
 
-    A weight w stands for w 2^-exponent; LEARN takes its traces from `trace`.
+    A weight w stands for w 2^-exponent; LEARN takes its traces from `trace`. A hashed projection takes no
+    words; its rows are per target.
     """
 
     projection: Projection
@@ -171,6 +172,8 @@ def _place_projections(network: Network, config: CoreConfig, layout: Layout) -> 
     choice = {p.name: _by_target(network, config, p) for p in network.projections.values()}
 
     def size(projection: Projection, by_target: bool) -> int:
+        if projection.hashed:
+            return 0
         pre, post = projection.pre.size, projection.post.size
         return post * config.words(pre) if by_target else pre * config.words(post)
 
@@ -187,7 +190,7 @@ def _place_projections(network: Network, config: CoreConfig, layout: Layout) -> 
         layout.stored[p.name] = Stored(
             projection=p, pre=pre, post=post, base=layout.weight_words, rows=rows,
             row_words=config.words(row), by_target=by_target, exponent=exponent(p, config), trace=trace)
-        layout.weight_words += rows * config.words(row)
+        layout.weight_words += size(p, by_target)
         use = row / (config.words(row) * config.lanes)
         if use < 0.5:
             layout.notes.append(f"projection {p.name}: rows of {row} weights use {use:.0%} of the lanes "
@@ -195,10 +198,9 @@ def _place_projections(network: Network, config: CoreConfig, layout: Layout) -> 
 
 
 def _read_backwards(network: Network, projection: Projection) -> bool:
-    """Symmetric feedback reads the rows of the output's projections, so they are stored per target."""
-    rule, output = network.rule, network.output
-    return (rule is not None and rule.feedback == "symmetric" and projection.post is output
-            and projection.pre in network.learning_populations())
+    """Feedback through stored weights reads them by rows, so they are stored per target."""
+    return projection.pre in network.learning_populations() and any(
+        part.stream is None and part.source is projection.post for part in network.feedback(projection.pre))
 
 
 def _by_target(network: Network, config: CoreConfig, projection: Projection) -> bool:
@@ -218,6 +220,13 @@ def _check_accumulators(network: Network, config: CoreConfig, layout: Layout) ->
     sums = dict.fromkeys(network.populations, 0)
     for name, stored in layout.stored.items():
         projection, e = stored.projection, stored.exponent
+        if projection.hashed:
+            unit = projection.gain * 2.0**fraction
+            sums[projection.post.name] += projection.pre.size * (math.ceil(unit) + 1)
+            if not 1 <= round(unit):
+                layout.problems.append(f"projection {name} has hashed weights of at most {projection.gain:g}, but the "
+                                       f"core's resolution is {2.0**-fraction:g}")
+            continue
         low, high = shift + fraction - (config.state_bits - 2), shift + fraction
         if not low <= e <= high:
             layout.problems.append(
@@ -236,15 +245,18 @@ def _check_accumulators(network: Network, config: CoreConfig, layout: Layout) ->
                 f"the input of population {name!r} can reach {total / 2**fraction:.1f}, but accumulators of "
                 f"{config.accumulator_bits} bits end at {limit / 2**fraction:.1f}: take smaller ranges or "
                 f"fewer sources")
-    rule, output = network.rule, network.output
-    if rule is not None and output is not None and network.learning_populations():
+    rule = network.rule
+    if rule is not None and network.learning_populations():
         unit = 1 << fraction
         error = unit if rule.loss == "softmax" else 1 << config.state_bits - 1
         for population in network.learning_populations():
-            gain = rule.feedback_gain
-            if rule.feedback == "symmetric":
-                gain *= 2.0 ** (bits - 1 - layout.stored[f"{population.name}->{output.name}"].exponent)
-            signal = output.size * (min(error * gain, 2.0**config.state_bits) + 1)
+            signal = 0.0
+            for part in network.feedback(population):
+                gain = part.gain
+                if part.stream is None:
+                    gain *= 2.0 ** (bits - 1 - layout.stored[f"{population.name}->{part.source.name}"].exponent)
+                largest = error if part.source.kind == "readout" else 1 << config.state_bits - 1
+                signal += part.source.size * (min(largest * gain, 2.0**config.state_bits) + 1)
             if signal > limit:
                 layout.problems.append(
                     f"the learning signal of {population.name!r} can reach {signal / unit:.1f}, but "

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import NetworkError
-from .rules import EProp, Surrogate, require_number
+from .rules import EProp, Surrogate, feedback_matrix, feedback_seed, require_number
 
-__all__ = ["Network", "Population", "Projection", "decay"]
+__all__ = ["Feedback", "Network", "Population", "Projection", "decay"]
 
 STORED = ("auto", "source", "target")
 
@@ -71,6 +71,8 @@ class Projection:
         Factor of the rule's rate.
     stored : str
         A row of memory per `"source"`, per `"target"`, or whichever is cheaper (`"auto"`).
+    hashed : bool
+        The weights are gain H, hashed from the seed (`feedback_matrix`), fixed, and take no memory.
     """
 
     pre: Population
@@ -81,11 +83,31 @@ class Projection:
     plastic: bool
     rate: float
     stored: str
+    hashed: bool = False
 
     @property
     def name(self) -> str:
         """`pre->post`: two populations have at most one projection."""
         return f"{self.pre.name}->{self.post.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """A part of a hidden population's learning signal: L_i += gain sum_k M_ki d_k.
+
+    Parameters
+    ----------
+    source : Population
+        Whose errors (a readout) or post factors (a hidden population) d_k are.
+    gain : float
+    stream : int or None
+        M is the hashed matrix of that stream number; None: the weights of the projection to `source`, which
+        is stored per target then.
+    """
+
+    source: Population
+    gain: float
+    stream: int | None
 
 
 class Network:
@@ -150,8 +172,11 @@ class Network:
 
     def connect(self, pre: Population | str, post: Population | str, *, weights: npt.ArrayLike | None = None,
                 range: float = 1.0, gain: float = 1.0, plastic: bool = True, rate: float = 1.0,
-                stored: str = "auto") -> Projection:
-        """Add a projection; feed-forward, recurrent or past a layer, each delays by one tick."""
+                stored: str = "auto", hashed: bool = False) -> Projection:
+        """Add a projection; feed-forward, recurrent or past a layer, each delays by one tick.
+
+        With `hashed` its weights are gain H, H uniform in -1 to 1: they take no memory and do not learn.
+        """
         source, target = self._own(pre), self._own(post)
         if source.kind == "readout":
             raise NetworkError(f"readout {source.name!r} has no spikes: it cannot be a source")
@@ -163,9 +188,12 @@ class Network:
             raise NetworkError(f"{where}: range must be a power of two, not {range:g}")
         if stored not in STORED:
             raise NetworkError(f"{where}: stored must be one of {', '.join(STORED)}, not {stored!r}")
+        if hashed and weights is not None:
+            raise NetworkError(f"{where}: hashed weights follow from the seed and cannot be given")
         projection = Projection(
-            pre=source, post=target, range=range, plastic=bool(plastic), stored=stored,
-            gain=require_number(f"{where}: gain", gain, 0.0, 1e6),
+            pre=source, post=target, range=range, plastic=bool(plastic and not hashed), hashed=bool(hashed),
+            stored="target" if hashed else stored,
+            gain=require_number(f"{where}: gain", gain, 0.0, 16.0 if hashed else 1e6),
             rate=require_number(f"{where}: rate", rate, 0.0, 1e6),
             weights=(None if weights is None else
                      check_weights(where, weights, source.size, target.size, range)))
@@ -183,15 +211,53 @@ class Network:
         return found
 
     def learn(self, rule: EProp, readout: Population | str | None = None) -> None:
-        """Let the plastic projections learn from the error of `readout` (default: the only one)."""
+        """Let the plastic projections learn from the error of an output.
+
+        Parameters
+        ----------
+        readout : Population
+            A readout (default: the only one); for `"van_rossum"` a spiking population, which gets an input
+            population `NAME.target` for its target spikes and a readout `NAME.error`, whose membranes are the
+            difference of the two smoothed spike trains, a quarter of it.
+        """
+        spiking = rule.loss == "van_rossum"
         readouts = [p for p in self.populations.values() if p.kind == "readout"]
-        if readout is None and len(readouts) != 1:
-            raise NetworkError(f"learn() needs the readout that has the error: there are {len(readouts)}")
+        if readout is None and (spiking or len(readouts) != 1):
+            raise NetworkError("learn() needs the spiking population that has the error" if spiking else
+                               f"learn() needs the readout that has the error: there are {len(readouts)}")
         output = readouts[0] if readout is None else self._own(readout)
-        if output.kind != "readout":
-            raise NetworkError(f"{output.name!r} is no readout: it cannot have the error")
+        if output.kind != ("lif" if spiking else "readout"):
+            raise NetworkError(f"{output.name!r} is no {'spiking population' if spiking else 'readout'}: it cannot "
+                               f"have the error of loss {rule.loss!r}")
+        if spiking and rule.feedback == "local":
+            raise NetworkError("local errors are those of classes: loss 'van_rossum' has none")
         self.rule, self.output = rule, output
+        if spiking:
+            self._spike_error(output)
+        if rule.feedback == "local":
+            for population in self.learning_populations():
+                self._local_readout(population)
         self.require_learnable()
+
+    def _spike_error(self, output: Population) -> None:
+        """Give a spiking output its targets and its error: eps * (S - S_target) / 4 (eq. 9)."""
+        assert self.rule is not None
+        if error_readout(output) in self.populations:
+            return
+        target = self.input(output.size, name=target_input(output))
+        error = self.readout(output.size, tau_mem=self.rule.tau_decay, tau_syn=self.rule.tau_rise,
+                             name=error_readout(output))
+        quarter = 0.25 * np.eye(output.size)
+        self.connect(output, error, weights=quarter, range=0.5, plastic=False, stored="target")
+        self.connect(target, error, weights=-quarter, range=0.5, plastic=False, stored="source")
+
+    def _local_readout(self, population: Population) -> None:
+        """Give a hidden population a readout of its own, like the output, if it has none."""
+        assert self.rule is not None and self.output is not None
+        name = local_readout(population)
+        if name not in self.populations:
+            local = self.readout(self.output.size, tau_mem=self.output.tau_mem, tau_syn=self.output.tau_syn, name=name)
+            self.connect(population, local, hashed=True, gain=self.rule.local_gain * math.sqrt(3 / population.size))
 
     # What follows from the description.
 
@@ -201,10 +267,14 @@ class Network:
             return
         for projection in self.plastic():
             post = projection.post
-            if post.kind == "readout" and post is not self.output:
+            if post.kind == "readout" and post not in self.error_populations():
                 raise NetworkError(f"projection {projection.name} cannot learn: the error is that of "
                                    f"{self.output.name!r}; connect it with plastic=False")
-            if (self.rule.feedback == "symmetric" and post.kind == "lif"
+            if self.rule.feedback == "layers" and post.kind == "lif" and not self.feedback(post):
+                raise NetworkError(f"projection {projection.name} cannot learn layer by layer: {post.name!r} "
+                                   f"projects neither to {self.output.name!r} nor to a later population that "
+                                   f"learns; use feedback='random' or plastic=False")
+            if (self.rule.feedback == "symmetric" and post.kind == "lif" and post is not self.output
                     and f"{post.name}->{self.output.name}" not in self.projections):
                 raise NetworkError(f"projection {projection.name} cannot learn with symmetric feedback: "
                                    f"{post.name!r} has no projection to {self.output.name!r}; use "
@@ -219,12 +289,44 @@ class Network:
         targets = {p.post.name for p in self.plastic()}
         return [p for p in self.populations.values() if p.kind == "lif" and p.name in targets]
 
-    def feedback_stream(self, population: Population) -> int:
-        """Stream number of a population's hashed feedback: its place among the populations."""
-        return list(self.populations).index(population.name)
+    def error_populations(self) -> list[Population]:
+        """The readouts that have an error: the output, and with local errors those of hidden populations."""
+        assert self.rule is not None and self.output is not None
+        local = self.learning_populations() if self.rule.feedback == "local" else []
+        return [self.error_source, *(self.populations[local_readout(p)] for p in local)]
+
+    @property
+    def error_source(self) -> Population:
+        """The readout whose error is learned from: the output itself, or that of a spiking output."""
+        assert self.output is not None
+        return self.populations[error_readout(self.output)] if self.output.kind == "lif" else self.output
+
+    def feedback(self, population: Population) -> list[Feedback]:
+        """Where the learning signal of a hidden population comes from."""
+        assert self.rule is not None and self.output is not None
+        kind, gain, names = self.rule.feedback, self.rule.feedback_gain, list(self.populations)
+        if population is self.output:
+            return [Feedback(source=self.error_source, gain=gain, stream=None)]
+        if kind == "random":
+            return [Feedback(source=self.error_source, gain=gain, stream=names.index(population.name))]
+        if kind == "symmetric":
+            return [Feedback(source=self.output, gain=gain, stream=None)]
+        if kind == "local":
+            local = self.populations[local_readout(population)]
+            return [Feedback(source=local, gain=gain, stream=self.hashed_stream(population, local))]
+        later = [p for p in self.learning_populations() if names.index(p.name) > names.index(population.name)]
+        return [Feedback(source=p, gain=gain if p is self.output else math.sqrt(3 / p.size),
+                         stream=self.hashed_stream(population, p))
+                for p in dict.fromkeys([self.output, *later]) if f"{population.name}->{p.name}" in self.projections]
+
+    def hashed_stream(self, pre: Population, post: Population) -> int:
+        """Stream number of the hashed matrix between two populations: the place of their projection."""
+        return list(self.projections).index(f"{pre.name}->{post.name}")
 
     def initial_weights(self, projection: Projection) -> npt.NDArray[np.float64]:
         """Weights at the start, (pre, post): as given, or drawn from the seed, within the range."""
+        if projection.hashed:
+            return projection.gain * self.hashed_matrix(projection.pre, projection.post).T
         if projection.weights is not None:
             return projection.weights.copy()
         index = list(self.projections).index(projection.name)
@@ -232,6 +334,11 @@ class Network:
         spread = projection.gain / math.sqrt(projection.pre.size)
         drawn = random.normal(0.0, 1.0, (projection.pre.size, projection.post.size)) * spread
         return np.clip(drawn, -projection.range, projection.range)
+
+    def hashed_matrix(self, pre: Population, post: Population, stream: int | None = None) -> npt.NDArray[np.float64]:
+        """H, shape (post, pre), -255/256 to 255/256, of that stream or of the projection between the two."""
+        stream = self.hashed_stream(pre, post) if stream is None else stream
+        return feedback_matrix(feedback_seed(self.seed), stream, post.size, pre.size)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole description in JSON's types; infinity is written as the text "inf"."""
@@ -244,7 +351,7 @@ class Network:
             "populations": [plain(dataclasses.asdict(p)) for p in self.populations.values()],
             "projections": [{
                 "name": p.name, "pre": p.pre.name, "post": p.post.name, "range": p.range, "gain": p.gain,
-                "plastic": p.plastic, "rate": p.rate, "stored": p.stored,
+                "plastic": p.plastic, "rate": p.rate, "stored": p.stored, "hashed": p.hashed,
                 "weights": None if p.weights is None else p.weights.tolist(),
             } for p in self.projections.values()],
             "rule": self.rule.to_dict() if self.rule else None,
@@ -284,6 +391,21 @@ class Network:
         """SHA-256 of the description: equal for equal networks, on every machine."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def local_readout(population: Population) -> str:
+    """Name of a hidden population's own readout."""
+    return f"{population.name}.local"
+
+
+def error_readout(output: Population) -> str:
+    """Name of the readout that has the error of a spiking output."""
+    return f"{output.name}.error"
+
+
+def target_input(output: Population) -> str:
+    """Name of the input population that takes the target spikes of a spiking output."""
+    return f"{output.name}.target"
 
 
 def check_weights(where: str, weights: npt.ArrayLike, sources: int, targets: int,

@@ -24,7 +24,8 @@ from relif_hw.numerics import (
 
 from .errors import NetworkError
 
-__all__ = ["SURROGATES", "EProp", "Surrogate", "feedback_matrix", "feedback_seed", "require_number"]
+__all__ = ["FEEDBACKS", "LOSSES", "SURROGATES", "EProp", "Surrogate", "feedback_matrix", "feedback_seed",
+           "require_number"]
 
 
 def require_number(where: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
@@ -102,6 +103,10 @@ class Surrogate:
         return np.asarray(np.clip(values, 0, (1 << SURROGATE_BITS) - 1), dtype=np.int64)
 
 
+LOSSES = ("softmax", "mse", "van_rossum")
+FEEDBACKS = ("random", "symmetric", "layers", "local")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EProp:
     """The three-factor rule dW_ij = rate L_i psi(U_i) P_j, at every tick that has a target.
@@ -110,10 +115,15 @@ class EProp:
     ----------
     feedback : str
         `"random"`: L_i = gain sum_k H_ki e_k, H hashed from the seed, uniform in -1 to 1, from the readout
-        to every hidden population that learns. `"symmetric"`: W_ki of the projection to the readout
-        in the place of H_ki.
+        to every hidden population that learns (direct feedback alignment, Fig. 5c). `"symmetric"`: W_ki of
+        the projection to the readout in the place of H_ki (Fig. 5a). `"layers"`: from the post factors d_k
+        of the populations that the neuron projects to, and from the errors of the readout, if it does to
+        that (feedback alignment, Fig. 5b); between hidden populations of n neurons with H sqrt(3/n), which
+        keeps the size of the signal. `"local"`: every hidden population has a readout of its own, hashed
+        and fixed, with an error of its own that comes back through the same weights (eq. 14, DECOLLE).
     loss : str
-        `"softmax"` (cross-entropy) or `"mse"` (target one at the class, zero elsewhere).
+        `"softmax"` (cross-entropy) or `"mse"` (`target` at the class, zero elsewhere) of a readout; or
+        `"van_rossum"` of a spiking population against target spike trains (eq. 9; SuperSpike).
     rate : float
         eta, at most 1; every projection may have a factor of its own (`Network.connect`).
     trace : str
@@ -126,6 +136,10 @@ class EProp:
         Softmax of gain U, at most 16.
     target : float
         Value of the readout of the right class, for `"mse"`.
+    tau_rise, tau_decay : float
+        Seconds: the kernel that smooths the spike trains, for `"van_rossum"`.
+    local_gain : float
+        The readout of a hidden population of n neurons has the weights local_gain H sqrt(3/n), for `"local"`.
     """
 
     feedback: str = "random"
@@ -136,9 +150,12 @@ class EProp:
     dead_zone: float = 0.0
     softmax_gain: float = 1.0
     target: float = 1.0
+    tau_rise: float = 5e-3
+    tau_decay: float = 10e-3
+    local_gain: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("feedback", ("random", "symmetric")), ("loss", ("softmax", "mse")),
+        for name, choices in (("feedback", FEEDBACKS), ("loss", LOSSES),
                               ("trace", ("double", "single", "spike"))):
             if getattr(self, name) not in choices:
                 raise NetworkError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -147,6 +164,9 @@ class EProp:
         require_number("dead_zone", self.dead_zone, 0.0, 1.0)
         require_number("softmax_gain", self.softmax_gain, 0.0, 16.0, open_low=True)
         require_number("target", self.target, -31.0, 31.0)
+        for name in ("tau_rise", "tau_decay"):
+            require_number(name, getattr(self, name), 0.0, 1e6, open_low=True)
+        require_number("local_gain", self.local_gain, 0.0, 16.0, open_low=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings in JSON's types."""

@@ -19,11 +19,11 @@ def row_of(config, instruction, item):
     """What must come of an item: (scalar, hash, address), None for what is not used; None if it is dropped."""
     bits, opcode = config.state_bits, instruction["opcode"]
     learns, feeds_back = opcode == Opcode.LEARN, opcode == Opcode.FEEDBACK
-    hashed = feeds_back and instruction["flags"] & Flag.HASHED
+    hashed = (feeds_back or opcode == Opcode.INTEGRATE) and instruction["flags"] & Flag.HASHED
     drawn = row_hash(FEEDBACK_KEY if hashed else KEY, instruction["stream"], item["row"])
     address = (item["row"] * instruction["words"] + instruction["b"]) % (1 << 16)
     if not learns and not feeds_back:
-        return None, None if opcode == Opcode.INTEGRATE else drawn, address
+        return None, None if opcode == Opcode.INTEGRATE and not hashed else drawn, address
     mantissa = instruction["x"] % (1 << bits - 1)
     rounding = drawn >> 16 if learns else 1 << 15
     scalar = (item["value"] * mantissa << 16 >> instruction["shift"]) + rounding >> 16

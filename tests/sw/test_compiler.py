@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -57,6 +58,41 @@ def test_program_has_the_order_and_fences_of_the_design() -> None:
         "| LEARN BY_TARGET when TARGET",
         "| SEND when SEND", "| END",
     ]
+
+
+def test_program_of_local_errors() -> None:
+    # Hashed sums come last, behind a fence and with one after them; then every readout has its error.
+    network = feed_forward(feedback="local")
+    compiled = compile(network, SMALL)
+    assert listing(compiled)[3:] == [
+        "INTEGRATE", "INTEGRATE", "| INTEGRATE BY_TARGET", "| TRACE when TRAIN", "TRACE when TRAIN",
+        "| STEP", "STEP", "STEP", "CLEAR",
+        "| ERROR when TARGET", "| ERROR when TARGET", "| FEEDBACK when TARGET", "| POST when TARGET",
+        "| LEARN when TARGET", "LEARN when TARGET", "| SEND when SEND", "SEND when SEND", "| END",
+    ]
+    hashed = compiled.program[5]
+    assert hashed.flags == Flag.BY_TARGET | Flag.HASHED
+    (feedback,) = [i for i in compiled.program if i.opcode is Opcode.FEEDBACK]
+    assert (feedback.stream, feedback.a) == (hashed.stream, hashed.c)
+    # The readout of a hidden population takes no synapse memory, and its weights are nobody's to keep.
+    assert compiled.layout.weight_words == compile(feed_forward(), SMALL).layout.weight_words
+    assert list(compiled.take_weights(compiled.images[Space.WEIGHTS])) == ["x->h", "h->y"]
+
+
+def test_program_of_feedback_layer_by_layer() -> None:
+    # From the last layer to the first: each waits for the post factors of the next.
+    network = Network(seed=1)
+    hidden = [network.lif(6, tau_mem=1e-2) for _ in range(3)]
+    populations = [network.input(5), *hidden, network.readout(3, tau_mem=1e-2)]
+    for pre, post in itertools.pairwise(populations):
+        network.connect(pre, post)
+    network.learn(EProp(feedback="layers"))
+    compiled = compile(network, SMALL)
+    back = [i for i in compiled.program if i.opcode in (Opcode.FEEDBACK, Opcode.POST)]
+    assert [(i.opcode.name, i.fence) for i in back] == [("FEEDBACK", 1), ("POST", 1)] * 3
+    bases = [compiled.layout.places[p.name].base for p in populations]
+    assert [(i.a, i.c) for i in back if i.opcode is Opcode.FEEDBACK] == [
+        (bases[4], bases[3]), (bases[3], bases[2]), (bases[2], bases[1])]
 
 
 def test_network_that_does_not_learn_has_no_learning_in_its_program() -> None:

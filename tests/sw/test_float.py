@@ -149,6 +149,62 @@ def test_update_of_the_fixed_model_is_the_rule(feedback: str, loss: str, trace: 
         assert np.abs(update).max() * rate > 20 * compiled.lsb(name)
 
 
+def deep(feedback: str, loss: str, rate: float) -> Network:
+    """Two hidden populations and a readout, or a spiking output in its place."""
+    network = Network(seed=4)
+    x = network.input(6, name="x")
+    h = network.lif(8, tau_mem=10e-3, tau_syn=5e-3, surrogate=Surrogate(width=2.0), name="h")
+    g = network.lif(7, tau_mem=15e-3, surrogate=Surrogate(width=2.0), name="g")
+    y = (network.lif(5, tau_mem=10e-3, surrogate=Surrogate(width=2.0), name="y") if loss == "van_rossum" else
+         network.readout(5, tau_mem=20e-3, name="y"))
+    network.connect(x, h, gain=0.3)
+    network.connect(h, g, gain=0.8, stored="target")
+    network.connect(g, y, gain=0.8, stored="target")
+    if feedback == "symmetric":
+        network.connect(h, y, gain=0.2, stored="target")
+    network.learn(EProp(feedback=feedback, loss=loss, trace="single", rate=rate, feedback_gain=2.0), y)
+    return network
+
+
+@pytest.mark.parametrize(("feedback", "loss"), [
+    ("layers", "softmax"), ("layers", "mse"), ("local", "softmax"), ("local", "mse"),
+    ("random", "van_rossum"), ("symmetric", "van_rossum"), ("layers", "van_rossum")])
+def test_update_through_layers_is_the_rule(feedback: str, loss: str) -> None:
+    # As above, with two hidden populations; target spikes, where there are any, come at every tick.
+    rate = 2.0**-7
+    network = deep(feedback, loss, rate)
+    learner, compiled, core = OnlineLearner(network), compile(network, CORE), FixedCore(CORE)
+    compiled.load(core)
+    start = compiled.take_weights(core.read(Space.WEIGHTS))
+    for name, integers in start.items():
+        learner.weights[name] = compiled.to_floats(name, integers)
+    random = np.random.default_rng(7)
+    for tick in range(30):
+        trains = {name: random.random(network.populations[name].size) < 0.4 for name in learner.inputs}
+        learner.tick({name: train.astype(np.float64) for name, train in trains.items()}, train=True)
+        events = [event_entry(compiled.event_address(name, int(i)))
+                  for name, train in trains.items() for i in train.nonzero()[0]]
+        core.run(np.array([*events, tick_entry(TickFlag.TRAIN | (TickFlag.TARGET if tick == 29 else 0), 1)]))
+        # No membrane is so near its threshold that the numbers' formats decide over a spike.
+        for name in ("h", "g"):
+            base = compiled.base(name)
+            spikes = core.read(Space.SPIKES).reshape(-1)[base:base + network.populations[name].size]
+            assert np.array_equal(spikes, learner.spikes[name])
+    factors = {p.name: learner.error(1, p.name) for p in network.error_populations()}
+    updates = learner.updates(target=1)
+    end = compiled.take_weights(core.read(Space.WEIGHTS))
+    assert {name for name, update in updates.items() if np.abs(update).max() * rate > 8 * compiled.lsb(name)} == {
+        p.name for p in network.plastic()}
+    for name, update in updates.items():
+        # The table of psi has steps of 1/8, which at slopes of 1/2 are off by 1/32; a signal passes two of them.
+        # The largest signal is that of all errors together at the largest weight on the way.
+        signal = 2.0 * 2.0 * sum(np.abs(e).sum() for e in factors.values())
+        slack = rate * np.abs(learner.traces[name][1]).max() * signal * 2 * (1 / 32 + 0.01)
+        change = compiled.to_floats(name, end[name] - start[name])
+        assert np.abs(change - rate * update).max() <= min(slack, 0.2 * rate * np.abs(update).max()) \
+            + 1.01 * compiled.lsb(name)
+
+
 @pytest.mark.parametrize("kind", SURROGATES)
 def test_factored_eligibility_is_the_gradient_of_one_tick(kind: str) -> None:
     # With the reset left out of the gradient, psi_i P_j is exactly dS_i[n+1]/dW_ij (eq. 10 to 12)…
@@ -168,7 +224,7 @@ def test_factored_eligibility_is_the_gradient_of_one_tick(kind: str) -> None:
     record = model(torch.from_numpy(spikes)[None])
     assert record.spikes["h"].sum() > 20
     # … so that with L_i = sum_k H_ki e_k as dE/dS_i of the last tick, autograd has the rule's update;
-    signal = torch.from_numpy(learner.error(2) @ learner.feedback["h"])
+    signal = torch.from_numpy(learner.signal("h", {"y": learner.error(2)}))
     (gradient,) = torch.autograd.grad((record.spikes["h"][0, -1] * signal).sum(), model.weight("x->h"),
                                       retain_graph=True)
     assert np.allclose(gradient.numpy(), updates["x->h"], atol=1e-12)

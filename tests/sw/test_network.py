@@ -107,10 +107,15 @@ REFUSED = {
     "stored": (lambda n: n.connect("x", "h", stored="both"), r"stored must be one of auto, source, target"),
     "no readout": (lambda n: n.learn(EProp(), readout="h"), r"'h' is no readout"),
     "rate": (lambda n: EProp(rate=math.inf), r"rate must be a number at least 0 and at most 1, not inf"),
-    "loss": (lambda n: EProp(loss="hinge"), r"loss must be one of softmax, mse, not 'hinge'"),
+    "loss": (lambda n: EProp(loss="hinge"), r"loss must be one of softmax, mse, van_rossum, not 'hinge'"),
     "surrogate": (lambda n: Surrogate(kind="step"), r"surrogate must be one of triangle, fast_sigmoid, expon"),
     "height": (lambda n: Surrogate(height=2.5), r"surrogate height must be a number more than 0 and at most 1.99"),
     "reach": (lambda n: Surrogate(kind="exponential", width=8.0), r"a membrane reaches 31: at most 5.17"),
+    "hashed": (lambda n: n.connect("x", "h", hashed=True, weights=np.zeros((2, 2))), r"x->h: hashed weights follow"),
+    "hashed gain": (lambda n: n.connect("x", "h", hashed=True, gain=20.0), r"x->h: gain must be .* at most 16, not 20"),
+    "readout spikes": (lambda n: n.learn(EProp(loss="van_rossum"), "y"), r"'y' is no spiking population"),
+    "which spikes": (lambda n: n.learn(EProp(loss="van_rossum")), r"learn\(\) needs the spiking population that has"),
+    "local spikes": (lambda n: n.learn(EProp(loss="van_rossum", feedback="local"), "h"), r"local errors are those of"),
     "dict": (lambda n: Network.from_dict({"dt": 1e-3}), r"not the description of a network: KeyError"),
 }
 
@@ -125,6 +130,58 @@ def test_refuses(case: str) -> None:
     network.connect("h", "y")
     with pytest.raises(NetworkError, match=message):
         build(network)
+
+
+def test_local_errors_bring_their_readouts() -> None:
+    network = example()
+    network.learn(EProp(feedback="local", local_gain=0.5), network.output)
+    assert [p.name for p in network.error_populations()] == ["y", "h.local", "g.local"]
+    local = network.populations["h.local"]
+    assert (local.kind, local.size, local.tau_mem) == ("readout", network.output.size, network.output.tau_mem)
+    projection = network.projections["h->h.local"]
+    weights = network.initial_weights(projection)
+    assert weights.shape == (projection.pre.size, local.size)
+    assert np.abs(weights).max() < 0.5 * math.sqrt(3 / projection.pre.size)
+    # The same weights lead back; and learning a second time, or from the description, adds nothing.
+    (part,) = network.feedback(projection.pre)
+    assert (part.source, part.gain) == (local, 1.0)
+    assert np.array_equal(network.hashed_matrix(projection.pre, local, part.stream).T * projection.gain, weights)
+    names = list(network.populations)
+    network.learn(network.rule, network.output)
+    assert list(network.populations) == names
+    assert Network.from_dict(network.to_dict()).digest == network.digest
+
+
+def test_layers_pass_their_post_factors_on() -> None:
+    network = Network()
+    x, h, g, y = (network.input(2, name="x"), network.lif(3, tau_mem=1e-2, name="h"),
+                  network.lif(12, tau_mem=1e-2, name="g"), network.readout(2, tau_mem=1e-2, name="y"))
+    for pre, post in ((x, h), (h, g), (g, h), (g, y), (h, y), (h, h)):
+        network.connect(pre, post)
+    network.learn(EProp(feedback="layers", feedback_gain=0.5))
+    # From the readout, and from populations further on only: g -> h leads back.
+    assert [(part.source.name, part.gain) for part in network.feedback(h)] == [("y", 0.5), ("g", 0.5)]
+    assert [(part.source.name, part.gain) for part in network.feedback(g)] == [("y", 0.5)]
+    assert len({part.stream for p in (h, g) for part in network.feedback(p)}) == 3
+    alone = network.lif(2, tau_mem=1e-2, name="alone")
+    network.connect(x, alone)
+    with pytest.raises(NetworkError, match=r"x->alone cannot learn layer by layer: 'alone' projects neither to 'y'"):
+        network.learn(EProp(feedback="layers"))
+
+
+def test_a_spiking_output_gets_targets_and_an_error() -> None:
+    network = Network()
+    x, h, o = network.input(2, name="x"), network.lif(3, tau_mem=1e-2, name="h"), network.lif(4, tau_mem=1e-2, name="o")
+    network.connect(x, h)
+    network.connect(h, o)
+    network.learn(EProp(loss="van_rossum", tau_rise=2e-3, tau_decay=8e-3), o)
+    assert network.populations["o.target"].kind == "input"
+    error = network.populations["o.error"]
+    assert (network.error_source, error.tau_mem, error.tau_syn) == (error, 8e-3, 2e-3)
+    assert np.array_equal(network.initial_weights(network.projections["o->o.error"]), np.eye(4) / 4)
+    assert np.array_equal(network.initial_weights(network.projections["o.target->o.error"]), -np.eye(4) / 4)
+    assert [p.name for p in network.plastic()] == ["x->h", "h->o"]
+    assert Network.from_dict(network.to_dict()).digest == network.digest
 
 
 def test_refuses_learning_without_a_signal() -> None:

@@ -78,6 +78,7 @@ class FixedCore:
         self._spikes = self.memory[Space.SPIKES]
         self._target = self._key = 0
         self._sent: list[Sent] = []
+        self._matrices: dict[tuple[int, int, int, int], torch.Tensor] = {}
         self._steps: list[tuple[int, Callable[[], None]]] | None = None
         self._group_steps = (torch.arange(max(config.neuron_words, 1024) * config.groups) * GROUP_STEP) & HASH_MASK
         self._turns = torch.tensor([0, 8, 16, 24])
@@ -163,6 +164,16 @@ class FixedCore:
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
         return row_hash(self._key, stream, rows)
 
+    def _hashed(self, i: Instruction, rows: int) -> torch.Tensor:
+        """Hashed weights as operands of the multiplier, shape (rows, words * lanes)."""
+        seed = int(self.memory[Space.REGISTERS][Register.FEEDBACK_SEED])
+        key = seed, i.stream, rows, i.words
+        if key not in self._matrices:
+            groups = self._group_hash(row_hash(tick_key(seed, 0), i.stream, torch.arange(rows)), i.words)
+            matrix = torch.stack([lane_feedback(groups, lane) for lane in range(4)], -1)
+            self._matrices[key] = matrix.view(rows, -1) << self.config.mac_shift - 8
+        return self._matrices[key]
+
     # Instructions; each method decodes one and returns what runs it.
 
     def _clear(self, i: Instruction) -> Callable[[], None]:
@@ -174,6 +185,14 @@ class FixedCore:
 
     def _integrate(self, i: Instruction) -> Callable[[], None]:
         shift, half, lanes = self.config.mac_shift, 1 << self.config.mac_shift - 1, self.config.lanes
+        if i.flags & Flag.HASHED:
+            sums = self._accumulators[i.c:i.c + -(-i.rows // lanes)].view(-1)[:i.rows]
+            active = self._spikes[i.a:i.a + i.words].view(-1)
+
+            def hashed() -> None:
+                sums.add_((((self._hashed(i, i.rows) * i.x + half) >> shift) * active).sum(1))
+            return hashed
+
         if i.flags & Flag.BY_TARGET:
             targets = self._accumulators[i.c:i.c + -(-i.rows // lanes)].view(-1)[:i.rows]
             spikes = self._spikes[i.a:i.a + i.words]
@@ -282,19 +301,21 @@ class FixedCore:
         errors = self._post[i.a:i.a + i.rows].view(-1)
         totals = self._accumulators[i.c:i.c + i.words]
         within = torch.arange(i.words)
+        if i.flags & Flag.HASHED:
+            def hashed() -> None:
+                active = errors.nonzero()[:, 0]
+                if len(active):
+                    scalars = self._scalars(i, errors[active], _ROUND)[:, None]
+                    terms = (self._hashed(i, len(errors))[active] * scalars + half) >> shift
+                    totals.add_(terms.sum(0).view(i.words, lanes))
+            return hashed
 
         def feedback() -> None:
             active = errors.nonzero()[:, 0]
             if not len(active):
                 return
             scalars = self._scalars(i, errors[active], _ROUND)[:, None, None]
-            if i.flags & Flag.HASHED:
-                seed = int(self.memory[Space.REGISTERS][Register.FEEDBACK_SEED])
-                groups = self._group_hash(row_hash(tick_key(seed, 0), i.stream, active), i.words)
-                matrix = torch.stack([lane_feedback(groups, lane) for lane in range(4)], -1)
-                operand = matrix.view(len(active), i.words, lanes) << shift - 8
-            else:
-                operand = self._weights[i.b + active[:, None] * i.words + within]
+            operand = self._weights[i.b + active[:, None] * i.words + within]
             totals.add_(((operand * scalars + half) >> shift).sum(0))
         return feedback
 

@@ -6,12 +6,13 @@ number formats differ from the core, so their cost can be told.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import NetworkError
 from ..network import Network, decay
-from ..rules import feedback_matrix, feedback_seed
 
 __all__ = ["OnlineLearner"]
 
@@ -24,21 +25,21 @@ class OnlineLearner:
     Parameters
     ----------
     network : Network
-        With one input population and a learning rule. Weights start at `Network.initial_weights`.
+        With a learning rule. Weights start at `Network.initial_weights`.
     saturate : bool
         Keep weights within the ranges of their projections, as the core does.
     """
 
     def __init__(self, network: Network, *, saturate: bool = True) -> None:
-        inputs = [p for p in network.populations.values() if p.kind == "input"]
-        if network.rule is None or network.output is None or len(inputs) != 1:
-            raise NetworkError("online learning needs one input population and a learning rule")
-        self.network, self.rule, self.output, self.input = network, network.rule, network.output, inputs[0]
+        inputs = [p.name for p in network.populations.values() if p.kind == "input"]
+        if network.rule is None or network.output is None or not inputs:
+            raise NetworkError("online learning needs an input population and a learning rule")
+        self.network, self.rule, self.output, self.inputs = network, network.rule, network.output, inputs
         self.saturate = saturate
         self.weights = {name: network.initial_weights(p) for name, p in network.projections.items()}
-        seed = feedback_seed(network.seed)
         self.feedback = {
-            p.name: feedback_matrix(seed, network.feedback_stream(p), self.output.size, p.size)
+            p.name: [(f.source.name, f.gain, None if f.stream is None else network.hashed_matrix(p, f.source, f.stream))
+                     for f in network.feedback(p)]
             for p in network.learning_populations()
         }
         self._stepped = [p for p in network.populations.values() if p.kind != "input"]
@@ -54,20 +55,24 @@ class OnlineLearner:
         self.spikes = {name: z.copy() for name, z in zeros.items()}
         self.traces = {p.name: (zeros[p.pre.name], zeros[p.pre.name]) for p in self.network.plastic()}
 
-    def tick(self, events: FloatArray, *, train: bool = False, target: int | None = None,
-             rate: float = 0.0) -> None:
+    def tick(self, events: FloatArray | Mapping[str, FloatArray], *, train: bool = False,
+             target: int | None = None, rate: float = 0.0) -> None:
         """From the state at n to that at n+1, with the spikes (inputs,) of the host.
 
         Parameters
         ----------
+        events : array, or a mapping of such by input population
         train : bool
             Keep the traces.
         target : int or None
-            Class; if there is one, learn.
+            Class (of no use to loss `"van_rossum"`); if there is one, learn.
         rate : float
             eta of this tick.
         """
-        self.spikes[self.input.name] = events
+        if isinstance(events, Mapping):
+            self.spikes.update(events)
+        else:
+            self.spikes[self.inputs[0]] = events
         active = {name: s.nonzero()[0] for name, s in self.spikes.items()}
         total = {p.name: np.zeros(p.size) for p in self._stepped}
         for name, projection in self.network.projections.items():
@@ -98,32 +103,36 @@ class OnlineLearner:
             else:
                 self.traces[p.name] = q, s + (beta * trace if self.rule.trace == "single" else 0.0)
 
-    def error(self, target: int) -> FloatArray:
+    def error(self, target: int, readout: str | None = None) -> FloatArray:
         """e_k, minus the gradient of the loss with respect to the readout; zero within the dead zone."""
-        u = self.membrane[self.output.name]
+        u = self.membrane[readout or self.output.name]
         if self.rule.loss == "softmax":
             exp = np.exp(self.rule.softmax_gain * (u - u.max()))
             e: FloatArray = -exp / exp.sum()
             e[target] += 1.0
         else:
             e = -u
-            e[target] += self.rule.target
+            if self.rule.loss == "mse":
+                e[target] += self.rule.target
         e[np.abs(e) < self.rule.dead_zone] = 0.0
         return e
 
+    def signal(self, population: str, factor: dict[str, FloatArray]) -> FloatArray:
+        """L_i of a hidden population, from errors and post factors by population."""
+        parts = []
+        for source, gain, matrix in self.feedback[population]:
+            back = self.weights[f"{population}->{source}"].T if matrix is None else matrix
+            parts.append(gain * (factor[source] @ back))
+        return np.asarray(sum(parts))
+
     def updates(self, target: int) -> dict[str, FloatArray]:
         """d_i P_j of every plastic projection, (pre, post): the weights' change at rate 1."""
-        e = self.error(target)
-        if not e.any():
+        factor = {p.name: self.error(target, p.name) for p in self.network.error_populations()}
+        if not any(e.any() for e in factor.values()):
             return {}
-        factor = {self.output.name: e}
-        for p in self.network.learning_populations():
-            if self.rule.feedback == "random":
-                signal = e @ self.feedback[p.name]
-            else:
-                signal = self.weights[f"{p.name}->{self.output.name}"] @ e
+        for p in reversed(self.network.learning_populations()):
             distance = np.abs(self.membrane[p.name] - p.threshold)
-            factor[p.name] = self.rule.feedback_gain * signal * p.surrogate.derivative(distance)
+            factor[p.name] = self.signal(p.name, factor) * p.surrogate.derivative(distance)
         return {p.name: np.outer(self.traces[p.name][1], factor[p.post.name]) for p in self.network.plastic()}
 
     def learn(self, target: int, rate: float) -> None:
