@@ -8,7 +8,7 @@ import numpy as np
 
 from relif.compiler import Compiled, compile
 from relif.network import Network
-from relif.rules import FEEDBACKS, LOSSES, SURROGATES, EProp, Surrogate
+from relif.rules import FEEDBACKS, LOSSES, PUBLISHED, SURROGATES, EProp, Surrogate
 from relif_hw.config import CoreConfig
 from relif_hw.isa import TickFlag, event_entry, tick_entry
 from scenarios import IntArray, Load, Scenario, Step
@@ -84,7 +84,7 @@ def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int =
                     steps=[Step(entries=e) for e in entries])
 
 
-def training_run(config: CoreConfig, samples: int = 24) -> tuple[Scenario, Compiled]:
+def training_run(config: CoreConfig, samples: int = 24, rule: str = "dfa") -> tuple[Scenario, Compiled]:
     """A small recurrent network learns to tell three patterns apart, online; then it is tested.
 
     Each sample is six ticks, the last three with the class; the last nine samples are a test without
@@ -98,7 +98,7 @@ def training_run(config: CoreConfig, samples: int = 24) -> tuple[Scenario, Compi
     net.connect(x, h, gain=2.0, range=most, stored="source")
     net.connect(h, h, gain=0.5, range=most / 2, stored="source")
     net.connect(h, y, gain=0.5, range=most / 2, stored="target")
-    net.learn(EProp(rate=2.0**-4))
+    net.learn(EProp(**{"rate": 2.0**-4, **PUBLISHED[rule].settings}))
     compiled = compile(net, config)
     random = np.random.default_rng(4)
     steps = []

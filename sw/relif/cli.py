@@ -35,6 +35,10 @@ def _positive(text: str) -> int:
     return value
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
 def _seed(text: str) -> int:
     value = int(text)
     if not 0 <= value < 1 << 32:
@@ -56,7 +60,12 @@ def _port(text: str) -> int:
     return value
 
 
-for _parse, _name in ((_positive, "number"), (_seed, "seed"), (_rate, "rate"), (_port, "port")):
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(_seed(part) for part in text.split(","))
+
+
+for _parse, _name in ((_positive, "number"), (_sizes, "list of sizes"), (_seed, "seed"), (_rate, "rate"),
+                      (_seeds, "list of seeds"), (_port, "port")):
     _parse.__name__ = _name         # argparse says "invalid rate value"
 
 
@@ -90,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("train", "Train a task's network on a board, from scratch or from a checkpoint.")
     command("eval", "Test accuracy of a checkpoint on a board.")
+    command("compare", "Published learning rules on one task, side by side.")
     command("generate", "Write the core as Verilog with plain ports.")
     command("info", "What a board or a configuration is: lanes, widths, capacities.")
     command("tasks", "The tasks that there are.")
@@ -107,9 +117,12 @@ def _train(parser: argparse.ArgumentParser) -> None:
                         help="seed of split, order, weights and rounding (default 0)")
     parser.add_argument("--epochs", type=_positive, metavar="N",
                         help="passes over the samples (default: the task's)")
+    parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
+                        help="neurons of the hidden populations, one after the other (default: the task's)")
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
-    rule.add_argument("--feedback", choices=("random", "symmetric"),
+    rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, fa, decolle or erbp")
+    rule.add_argument("--feedback", choices=("random", "symmetric", "layers", "local"),
                       help="where the learning signal comes through")
     rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")
     parser.add_argument("--baselines", action="store_true",
@@ -127,6 +140,20 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
     _core(parser)
     parser.add_argument("--report", metavar="DIR", help="pictures and an HTML page")
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="name of a task (relif tasks lists them)")
+    parser.add_argument("--rules", default="dfa,e-prop,fa,decolle,erbp", metavar="NAME[,NAME...]",
+                        help="published rules (default: all, dfa,e-prop,fa,decolle,erbp)")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), metavar="N[,N...]", help="default 0,1,2")
+    parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
+    _core(parser)
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the samples (default: the task's)")
+    parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
+                        help="neurons of the hidden populations, one after the other (default: the task's)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="also write the table as Markdown")
+    parser.add_argument("--picture", metavar="FILE", help="draw the accuracies as PNG, SVG or PDF")
 
 
 def _generate(parser: argparse.ArgumentParser) -> None:
@@ -164,8 +191,8 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS = {
-    "train": _train, "eval": _eval, "generate": _generate, "info": _info, "tasks": _tasks, "serve": _serve,
-    "bench": _bench,
+    "train": _train, "eval": _eval, "compare": _compare, "generate": _generate, "info": _info, "tasks": _tasks,
+    "serve": _serve, "bench": _bench,
 }
 _MODULES = {"eval": "evaluate"}
 

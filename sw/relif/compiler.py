@@ -201,13 +201,15 @@ def compile(network: Network, config: CoreConfig, *,
     ----------
     send : populations, optional
         What a tick with the flag SEND reports, in this order: membranes of readouts, spikes of the
-        others. Default: all readouts.
+        others. Default: all readouts but those of local errors.
 
     Raises `CompileError` if the network does not fit.
     """
     network.require_learnable()
-    names = [p.name for p in network.populations.values() if p.kind == "readout"] if send is None else [
-        p if isinstance(p, str) else p.name for p in send]
+    if send is None:
+        local = network.error_populations()[1:] if network.rule else []
+        send = [p for p in network.populations.values() if p.kind == "readout" and p not in local]
+    names = [p if isinstance(p, str) else p.name for p in send]
     for name in names:
         if name not in network.populations:
             raise NetworkError(f"{name!r} is no population of this network; "

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["Probe", "learning_curve", "membranes", "raster", "traces", "weight_pictures"]
+__all__ = ["Probe", "comparison", "learning_curve", "membranes", "raster", "traces", "weight_pictures"]
 
 Array = npt.NDArray[Any]
 
@@ -199,4 +199,24 @@ def weight_pictures(weights: Mapping[str, Array], limit: float) -> Figure:
             full = 100 * np.mean((values >= limit) | (values <= -limit))
             right.set(title=f"{full:.1f} % at an end", xlabel="weight")
             right.set_yticks([])
+    return figure
+
+
+def comparison(rules: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+    """Test accuracies (0 to 1) of each rule by method: a mark a seed, a bar from the worst to the best."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 1.2 + 0.55 * len(rules)), layout="constrained")
+        axis = figure.subplots()
+        methods = list(next(iter(rules.values())))
+        for row, results in enumerate(rules.values()):
+            for index, method in enumerate(methods):
+                values = 100 * np.asarray(results[method])
+                height = row + 0.24 * (index - (len(methods) - 1) / 2)
+                axis.plot([values.min(), values.max()], [height] * 2, color=LINES[index], linewidth=1.2, alpha=0.5)
+                axis.plot(values, [height] * len(values), "o", color=LINES[index], markersize=4,
+                          label=method if row == 0 else None)
+        axis.set_yticks(range(len(rules)), list(rules))
+        axis.invert_yaxis()
+        axis.set(xlabel="test accuracy in %", title=title)
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

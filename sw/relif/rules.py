@@ -24,8 +24,8 @@ from relif_hw.numerics import (
 
 from .errors import NetworkError
 
-__all__ = ["FEEDBACKS", "LOSSES", "SURROGATES", "EProp", "Surrogate", "feedback_matrix", "feedback_seed",
-           "require_number"]
+__all__ = ["FEEDBACKS", "LOSSES", "PUBLISHED", "SURROGATES", "EProp", "Published", "Surrogate", "feedback_matrix",
+           "feedback_seed", "published", "require_number"]
 
 
 def require_number(where: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
@@ -171,6 +171,35 @@ class EProp:
     def to_dict(self) -> dict[str, Any]:
         """The settings in JSON's types."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published rule as a setting of the three-factor rule."""
+
+    summary: str
+    settings: dict[str, Any]
+    """Of `EProp`."""
+    surrogate: str = "triangle"
+
+
+PUBLISHED = {
+    "dfa": Published("direct feedback alignment (Nøkland 2016, Fig. 5c): random, to every layer",
+                     {"feedback": "random"}),
+    "e-prop": Published("e-prop with symmetric feedback (Bellec et al. 2020, Fig. 5a)", {"feedback": "symmetric"}),
+    "fa": Published("feedback alignment, layer by layer (Lillicrap et al. 2016, Fig. 5b)", {"feedback": "layers"}),
+    "decolle": Published("local errors (Kaiser, Mostafa & Neftci 2020, eq. 14)", {"feedback": "local"}),
+    "erbp": Published("eRBP (Neftci et al. 2017): random feedback, raw spikes, a box",
+                      {"feedback": "random", "trace": "spike"}, "boxcar"),
+}
+"""The rules by the names that the command line takes."""
+
+
+def published(name: str) -> Published:
+    """The rule of that name; `NetworkError` names the ones there are."""
+    if name not in PUBLISHED:
+        raise NetworkError(f"no rule is called {name!r}; there are {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
 
 
 def feedback_seed(seed: int) -> int:

@@ -16,6 +16,7 @@ from networks import answers, largest_range, network_scenario, random_network, t
 from random_programs import random_scenario
 from relif.compiler import compile
 from relif.model.fixed import FixedCore
+from relif.rules import PUBLISHED
 from relif_hw.config import CoreConfig
 from relif_hw.export import generate
 from relif_hw.isa import Space, space_shape
@@ -112,8 +113,9 @@ def test_icarus_and_its_bench_notices_one_wrong_weight(tmp_path):
         run_scenarios(tmp_path, config, some[1:2], "icarus", WRONG="1")
 
 
-def test_the_training_run_learns():
-    scenario, _ = training_run(CORES[0])
+@pytest.mark.parametrize("rule", PUBLISHED)
+def test_the_training_run_learns(rule):
+    scenario, _ = training_run(CORES[0], rule=rule)
     model = Lockstep(scenario).model
     outputs = [sent[2] for step in scenario.steps for sent in model.run(np.array(step.entries))]
     right = [answer == sample % 3 for sample, answer in enumerate(answers(outputs))]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from relif import training
 from relif.checkpoint import load_checkpoint
 from relif.cli import main
 from relif.commands import session, train
-from relif.rules import EProp
+from relif.rules import EProp, published
 from relif.tasks import TASKS, Split, Task
 
 MODEL = ("--board", "model", "--preset", "lanes4")
@@ -37,9 +38,10 @@ class Stripes(Task):
     learn_every = 1
     n_inputs = 8
     n_classes = 2
+    hidden = (6,)
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int = 0, **options) -> None:
+        super().__init__(seed, **options)
         random = np.random.default_rng(seed)
         classes = random.permutation(np.arange(30) % 2)
         values = np.where((np.arange(8) < 4) == (classes[:, None] == 0), 0.9, 0.1)
@@ -50,11 +52,11 @@ class Stripes(Task):
 
     def network(self):
         network = relif.Network(dt=1e-3, seed=self.seed)
-        x, h = network.input(8, name="x"), network.lif(6, tau_mem=5e-3, name="h")
+        x, h = network.input(8, name="x"), network.lif(self.hidden[0], tau_mem=5e-3, name="h")
         y = network.readout(2, tau_mem=math.inf, name="y")
         network.connect(x, h, range=2.0, gain=3.0)
         network.connect(h, y, rate=0.25)
-        network.learn(EProp(rate=2.0**-5, trace="single"))
+        network.learn(EProp(**{"rate": 2.0**-5, "trace": "single", **published(self.rule).settings}))
         return network
 
 
@@ -91,6 +93,9 @@ def train_json(capsys, *arguments):
     (["train", "stripes", "--seed", "-1"], "argument --seed: must be 0 to 4294967295, not -1"),
     (["train", "stripes", "--preset", "lanes4", "--config", "x.toml"], "not allowed with argument --preset"),
     (["train", "stripes", "--feedback", "none"], "invalid choice: 'none'"),
+    (["train", "stripes", "--hidden", "4,x"], "argument --hidden: invalid list of sizes value: '4,x'"),
+    (["train", "stripes", "--hidden", "4,0"], "argument --hidden: must be at least 1, not 0"),
+    (["compare", "stripes", "--seeds", "a"], "argument --seeds: invalid list of seeds value: 'a'"),
     (["generate", "-o", "x.v"], "one of the arguments --preset --config is required"),
     (["eval", "stripes"], "the following arguments are required: --checkpoint"),
     (["serve", "--tcp", "70000"], r"argument --tcp: must be 0 (any) to 65535, not 70000"),
@@ -112,7 +117,7 @@ def test_version_and_help(capsys):
 # Errors: one line, no traceback.
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["train", "letters", "--board", "model"], "no task is called 'letters'; there are digits, stripes"),
+    (["train", "letters", "--board", "model"], "no task is called 'letters'; there are digits, cue-"),
     (["train", "stripes", "--board", "chip"], "no board is called 'chip'"),
     (["train", "stripes", "--board", "model", "--preset", "lanes3"], "no preset is called 'lanes3'"),
     (["train", "stripes", "--board", "model", "--config", "none.toml"], "none.toml: No such file or directory"),
@@ -174,6 +179,41 @@ def test_rule_options_change_the_network(capsys):
     default = train_json(capsys)["weights_sha256"]
     for option, value in (("--rate", "0.01"), ("--feedback", "symmetric"), ("--loss", "mse")):
         assert train_json(capsys, option, value)["weights_sha256"] != default
+
+
+def test_network_and_rule_are_chosen_and_kept(capsys):
+    chosen = ("--hidden", "4", "--rule", "decolle", "--epochs", "1", "--checkpoint", "c.relif")
+    result = train_json(capsys, *chosen)
+    kept = load_checkpoint("c.relif")
+    assert [p["size"] for p in kept.network["populations"]] == [8, 4, 2, 2]
+    assert kept.network["rule"]["feedback"] == "local"
+    # The checkpoint brings them along, to go on and to test.
+    again = train_json(capsys, "--resume", "c.relif", "--epochs", "1")
+    assert again["weights_sha256"] == result["weights_sha256"]
+    code, out, err = run(capsys, "eval", "stripes", *MODEL, "--checkpoint", "c.relif", "--json")
+    assert (code, json.loads(out)["test_accuracy"]) == (0, result["test_accuracy"]), err
+
+
+def test_compare(capsys):
+    command = ("compare", "stripes", *MODEL, "--rules", "dfa,decolle", "--seeds", "0,1", "--epochs", "2")
+    code, out, err = run(capsys, *command, "--json", "-o", "table.md", "--picture", "rules.png")
+    assert code == 0, err
+    result = json.loads(out)
+    assert [row["rule"] for row in result["rules"]] == ["dfa", "decolle"]
+    for row in result["rules"]:
+        alone = [train_json(capsys, "--rule", row["rule"], "--seed", seed, "--epochs", "2") for seed in (0, 1)]
+        assert row["board"] == [run["test_accuracy"] for run in alone]
+        assert len(row["float_model"]) == len(row["bptt"]) == 2
+        # Eight bits for the weight; 14 sources have a trace of 16 bits for 60 synapses.
+        assert row["bits_per_synapse"] == pytest.approx(8 + 14 * 16 / 60)
+        assert row["cycles_per_tick"] is None
+    text = Path("table.md").read_text()
+    assert text.startswith(f"    {result['command']}\n\n| rule |")
+    assert text.count("\n| d") == 2
+    assert Path("rules.png").stat().st_size > 5000
+    code, out, _ = run(capsys, *command)
+    assert code == 0
+    assert "Mean test accuracy of stripes over seeds 0, 1" in out
 
 
 def test_configuration_file(capsys, tmp_path):

@@ -68,7 +68,7 @@ def test_program_of_local_errors() -> None:
         "INTEGRATE", "INTEGRATE", "| INTEGRATE BY_TARGET", "| TRACE when TRAIN", "TRACE when TRAIN",
         "| STEP", "STEP", "STEP", "CLEAR",
         "| ERROR when TARGET", "| ERROR when TARGET", "| FEEDBACK when TARGET", "| POST when TARGET",
-        "| LEARN when TARGET", "LEARN when TARGET", "| SEND when SEND", "SEND when SEND", "| END",
+        "| LEARN when TARGET", "LEARN when TARGET", "| SEND when SEND", "| END",
     ]
     hashed = compiled.program[5]
     assert hashed.flags == Flag.BY_TARGET | Flag.HASHED

@@ -14,6 +14,7 @@ from relif.encode import phase_accumulator, queue_entries
 from relif.errors import BoardError, DataError, NetworkError
 from relif.host.board import ModelBoard
 from relif.network import Network
+from relif.rules import PUBLISHED
 from relif.tasks import TASKS, Digits, Split, digits
 from relif.training import Progress, Run, evaluate, fit, order, predict
 from relif_hw.config import preset
@@ -229,3 +230,20 @@ def test_baselines_on_a_few_digits() -> None:
     assert baselines.linear_accuracy(task) > 0.8
     assert baselines.bptt_accuracy(task, epochs=6) > 0.75
     assert baselines.online_accuracy(task, epochs=3) > 0.75
+
+
+@pytest.mark.parametrize("hidden", [(256,), (128, 128, 128)])
+@pytest.mark.parametrize("rule", PUBLISHED)
+def test_every_published_rule_fits_the_default_core(rule: str, hidden: tuple[int, ...]) -> None:
+    network = Digits(rule=rule, hidden=hidden).network()
+    assert network.rule is not None
+    assert {key: getattr(network.rule, key) for key in PUBLISHED[rule].settings} == PUBLISHED[rule].settings
+    assert tuple(p.size for p in network.populations.values() if p.kind == "lif") == hidden
+    compile(network, CORE)
+
+
+def test_refuses_rules_and_networks_that_there_are_not() -> None:
+    with pytest.raises(NetworkError, match="no rule is called 'hebb'; there are dfa, e-prop, fa, decolle, erbp"):
+        Digits(rule="hebb")
+    with pytest.raises(DataError, match="digits: the network needs a hidden population"):
+        Digits(hidden=())

@@ -22,18 +22,21 @@ from ..network import Network
 from ..tasks import TASKS, Task
 from ..training import Epoch, Run
 
-__all__ = ["RULE_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats", "require_task",
+__all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats", "require_task",
            "to_checkpoint", "to_run", "weights_sha256"]
 
 RULE_OPTIONS = ("rate", "feedback", "loss")
 """Arguments that change the task's learning rule."""
+TASK_OPTIONS = ("hidden", "rule")
+"""Arguments that choose the task's network and rule."""
 
 
-def make_task(name: str, seed: int) -> Task:
-    """The task of that name; `DataError` names the ones there are."""
+def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None) -> Task:
+    """The task of that name, with those of `TASK_OPTIONS` that are not None; `DataError` names the ones there are."""
     if name not in TASKS:
         raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name](seed)
+    chosen = {key: (settings or {}).get(key) for key in TASK_OPTIONS}
+    return TASKS[name](seed, **{key: value for key, value in chosen.items() if value is not None})
 
 
 def make_network(task: Task, settings: Mapping[str, Any]) -> Network:
@@ -69,7 +72,7 @@ def to_checkpoint(run: Run, seed: int, settings: Mapping[str, Any]) -> Checkpoin
     return Checkpoint(
         network=compiled.network.to_dict(), task=run.task.name, seed=seed, epoch=run.epoch, tick=run.tick,
         config=dataclasses.asdict(compiled.config), weights=dict(run.weights), history=run.history_dicts(),
-        options={"epochs": run.epochs, **{key: settings.get(key) for key in RULE_OPTIONS}})
+        options={"epochs": run.epochs, **{key: settings.get(key) for key in (*RULE_OPTIONS, *TASK_OPTIONS)}})
 
 
 def to_run(checkpoint: Checkpoint, compiled: Compiled, task: Task, epochs: int) -> Run:

@@ -24,6 +24,7 @@ from ..tasks import Task
 from ..training import Progress, Run, evaluate, fit
 from .session import (
     RULE_OPTIONS,
+    TASK_OPTIONS,
     CycleMeter,
     make_network,
     make_task,
@@ -117,9 +118,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         require_task(saved, options.task, options.resume)
     seed = options.seed if options.seed is not None else saved.seed if saved else 0
     settings = dict(saved.options) if saved else {}
-    given = {key: getattr(options, key) for key in (*RULE_OPTIONS, "epochs")}
+    given = {key: getattr(options, key) for key in (*RULE_OPTIONS, *TASK_OPTIONS, "epochs")}
     settings |= {key: value for key, value in given.items() if value is not None}
-    task = make_task(options.task, seed)
+    task = make_task(options.task, seed, settings)
     network = make_network(task, settings)
     if saved is not None:
         saved.require_network(network.to_dict(), options.resume)

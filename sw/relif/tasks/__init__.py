@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .base import Split, Task
+from .cue import CueAccumulation
 from .digits import Digits
 
-__all__ = ["TASKS", "Digits", "Split", "Task", "digits"]
+__all__ = ["TASKS", "CueAccumulation", "Digits", "Split", "Task", "cue_accumulation", "digits"]
 
-TASKS: dict[str, type[Task]] = {"digits": Digits}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Digits, CueAccumulation)}
 """The tasks by name."""
 
-digits = Digits
+digits, cue_accumulation = Digits, CueAccumulation

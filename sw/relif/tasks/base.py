@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..compiler import Compiled
 from ..encode import queue_entries
 from ..errors import DataError
 from ..network import Network
+from ..rules import published
 
 __all__ = ["Split", "Task"]
 
@@ -40,6 +42,10 @@ class Task(ABC):
     ----------
     seed : int
         Seed of the split, the network and the order of the samples.
+    hidden : sequence of int, optional
+        Neurons of the default network's hidden populations, one after the other.
+    rule : str
+        What the default network learns with, one of `relif.rules.PUBLISHED`.
     """
 
     name: str
@@ -60,8 +66,15 @@ class Task(ABC):
     train: Split
     test: Split
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    hidden: Sequence[int]
+    rule: str
+
+    def __init__(self, seed: int = 0, *, hidden: Sequence[int] | None = None, rule: str = "dfa") -> None:
+        published(rule)
+        self.seed, self.rule = seed, rule
+        self.hidden = self.hidden if hidden is None else tuple(hidden)
+        if not self.hidden:
+            raise DataError(f"{self.name}: the network needs a hidden population")
 
     @abstractmethod
     def encode(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
