@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import matplotlib
 import pytest
 import torch
 
 matplotlib.use("Agg")
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start and end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
