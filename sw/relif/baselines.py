@@ -35,7 +35,6 @@ def online_train(task: Task, network: Network | None = None, *, epochs: int | No
     """Train the float model by the rule of the core, in the order and at the rates of `training.fit`."""
     learner = OnlineLearner(task.network() if network is None else network)
     epochs = task.epochs if epochs is None else epochs
-    spikes = task.encode(task.train.values).astype(np.float64)
     targets = task.target_ticks()
     samples = len(task.train)
     for epoch in range(epochs):
@@ -43,10 +42,11 @@ def online_train(task: Task, network: Network | None = None, *, epochs: int | No
         for done, index in enumerate(order(task.seed, epoch, samples)):
             rate = learner.rule.rate * task.decay ** ((epoch + done / samples) / epochs)
             label = int(task.train.classes[index])
+            spikes = task.encode(task.train.values[index:index + 1])[0].astype(np.float64)
             learner.reset()
             for tick in range(task.ticks):
                 target = label if targets[tick] else None
-                learner.tick(spikes[index, tick], train=True, target=target, rate=rate)
+                learner.tick(spikes[tick], train=True, target=target, rate=rate)
             right += int(learner.membrane[learner.output.name].argmax() == label)
         if progress:
             progress(epoch + 1, right / samples)
@@ -63,18 +63,19 @@ def online_test(task: Task, learner: OnlineLearner) -> float:
     model = FloatNetwork(learner.network)
     for name, weights in learner.weights.items():
         model.weight(name).data[:] = _tensor(weights, model)
-    guesses = bptt.classify(model, task.encode(task.test.values), readout=learner.output.name)
+    guesses = bptt.classify(model, task.encode, task.test.values, readout=learner.output.name)
     return float((guesses == task.test.classes).mean())
 
 
-def bptt_accuracy(task: Task, network: Network | None = None, *, epochs: int = 30) -> float:
+def bptt_accuracy(task: Task, network: Network | None = None, *, epochs: int | None = None) -> float:
     """The float model, trained by back-propagation through time."""
+    epochs = task.bptt_epochs if epochs is None else epochs
     network = task.network() if network is None else network
     assert network.output is not None and network.rule is not None
     model = FloatNetwork(network)
-    bptt.train(model, task.encode(task.train.values), task.train.classes, readout=network.output.name,
+    bptt.train(model, task.encode, task.train.values, task.train.classes, readout=network.output.name,
                epochs=epochs, learn_from=task.learn_from, gain=network.rule.softmax_gain, seed=task.seed)
-    guesses = bptt.classify(model, task.encode(task.test.values), readout=network.output.name)
+    guesses = bptt.classify(model, task.encode, task.test.values, readout=network.output.name)
     return float((guesses == task.test.classes).mean())
 
 

@@ -119,6 +119,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
                         help="passes over the samples (default: the task's)")
     parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
                         help="neurons of the hidden populations, one after the other (default: the task's)")
+    parser.add_argument("--data", metavar="DIR", help="folder with the samples, where the task brings none "
+                        "(default: $RELIF_DATA)")
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
     rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, fa, decolle or erbp")
@@ -137,6 +139,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="name of the task that the checkpoint is of")
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="weights to test")
+    parser.add_argument("--data", metavar="DIR", help="folder with the samples (default: $RELIF_DATA)")
     parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
     _core(parser)
     parser.add_argument("--report", metavar="DIR", help="pictures and an HTML page")
@@ -152,6 +155,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the samples (default: the task's)")
     parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
                         help="neurons of the hidden populations, one after the other (default: the task's)")
+    parser.add_argument("--data", metavar="DIR", help="folder with the samples (default: $RELIF_DATA)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the table as Markdown")
     parser.add_argument("--picture", metavar="FILE", help="draw the accuracies as PNG, SVG or PDF")
 

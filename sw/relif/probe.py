@@ -38,7 +38,7 @@ def _trace(state: Array, trace: TraceSet) -> Array:
     return (words[1::2] if trace.wide else words).reshape(-1)[:trace.pre.population.size]
 
 
-def probe(board: Board, compiled: Compiled, task: Task, values: npt.NDArray[np.float64],
+def probe(board: Board, compiled: Compiled, task: Task, values: npt.NDArray[np.floating],
           label: int | None = None) -> Probe:
     """Show one sample (values (inputs,)) to the network on the board, and read its state after every tick.
 

@@ -213,7 +213,7 @@ def _readout_number(compiled: Compiled) -> int:
     return compiled.population_number(output or readouts[0])
 
 
-def predict(board: Board, compiled: Compiled, task: Task, values: npt.NDArray[np.float64]) -> IntArray:
+def predict(board: Board, compiled: Compiled, task: Task, values: npt.NDArray[np.floating]) -> IntArray:
     """Classes of samples, by the network on the board. Learns nothing; the board is given no class."""
     guesses = []
     for start in range(0, len(values), FLIGHT * CHUNK):

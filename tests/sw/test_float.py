@@ -283,9 +283,9 @@ def test_bptt_learns() -> None:
     active = np.arange(6)[None, None, :] // 2 == classes[:, None, None]
     spikes = (random.random((60, 20, 6)) < 0.3) & active
     model = FloatNetwork(network)
-    losses = bptt.train(model, spikes, classes, readout="y", epochs=12, rate=2e-2, batch=20, learn_from=5)
+    losses = bptt.train(model, np.asarray, spikes, classes, readout="y", epochs=12, rate=2e-2, batch=20, learn_from=5)
     assert losses[-1] < losses[0] / 2
-    assert (bptt.classify(model, spikes, readout="y") == classes).mean() > 0.9
+    assert (bptt.classify(model, np.asarray, spikes, readout="y") == classes).mean() > 0.9
 
 
 def test_online_rule_learns_in_every_setting() -> None:

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if len(set(seeds)) < len(seeds):
         raise DataError(f"every seed counts once, but {','.join(map(str, seeds))} has one twice")
     settings: Mapping[str, Any] = {"hidden": options.hidden}
-    make_task(options.task, 0, settings)          # what is wrong is said before the work begins
+    make_task(options.task, 0, settings, options.data)          # what is wrong is said before the work begins
     rows: list[Compared] = []
     total, done = len(seeds) * (2 * len(rules) + 1), 0
     with opened(options.board, chosen_config(options), console) as board, console.bar("compare") as bar:
@@ -102,11 +102,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
         bptt = []
         for seed in seeds:
             step(f"BPTT, seed {seed}")
-            bptt.append(baselines.bptt_accuracy(make_task(options.task, seed, settings)))
+            bptt.append(baselines.bptt_accuracy(make_task(options.task, seed, settings, options.data)))
         for rule in rules:
             on_board, in_float, cycles, bits = [], [], list[float](), 0.0
             for seed in seeds:
-                task = make_task(options.task, seed, {**settings, "rule": rule})
+                task = make_task(options.task, seed, {**settings, "rule": rule}, options.data)
                 step(f"{rule} on {options.board}, seed {seed}")
                 accuracy, compiled = _on_board(board, task, options.epochs, cycles)
                 on_board.append(accuracy)

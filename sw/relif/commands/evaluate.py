@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     """Put the checkpoint's network on the board, and classify the test samples; nothing is learned."""
     saved = load_checkpoint(options.checkpoint)
     require_task(saved, options.task, options.checkpoint)
-    task = make_task(saved.task, saved.seed, saved.options)
+    task = make_task(saved.task, saved.seed, saved.options, options.data)
     network = Network.from_dict(saved.network)
     config = chosen_config(options)
     if config is None and options.board in ("sim", "model"):

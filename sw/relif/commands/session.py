@@ -31,12 +31,15 @@ TASK_OPTIONS = ("hidden", "rule")
 """Arguments that choose the task's network and rule."""
 
 
-def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None) -> Task:
-    """The task of that name, with those of `TASK_OPTIONS` that are not None; `DataError` names the ones there are."""
+def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None, data: str | None = None) -> Task:
+    """The task of that name, with those of `TASK_OPTIONS` that are not None, and data from a folder.
+
+    `DataError` if there is no such task, or it does not find its data.
+    """
     if name not in TASKS:
         raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)}")
     chosen = {key: (settings or {}).get(key) for key in TASK_OPTIONS}
-    return TASKS[name](seed, **{key: value for key, value in chosen.items() if value is not None})
+    return TASKS[name](seed, data=data, **{key: value for key, value in chosen.items() if value is not None})
 
 
 def make_network(task: Task, settings: Mapping[str, Any]) -> Network:

@@ -120,7 +120,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     settings = dict(saved.options) if saved else {}
     given = {key: getattr(options, key) for key in (*RULE_OPTIONS, *TASK_OPTIONS, "epochs")}
     settings |= {key: value for key, value in given.items() if value is not None}
-    task = make_task(options.task, seed, settings)
+    task = make_task(options.task, seed, settings, options.data)
     network = make_network(task, settings)
     if saved is not None:
         saved.require_network(network.to_dict(), options.resume)

@@ -11,10 +11,12 @@ from torch import nn
 
 from .float import FloatNetwork
 
-__all__ = ["classify", "train"]
+__all__ = ["Encode", "classify", "train"]
+
+Encode = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.bool_]]
 
 
-def train(model: FloatNetwork, spikes: npt.NDArray[np.bool_], classes: npt.NDArray[np.int64], *,
+def train(model: FloatNetwork, encode: Encode, values: npt.NDArray[np.floating], classes: npt.NDArray[np.int64], *,
           readout: str, epochs: int, rate: float = 3e-3, batch: int = 32, learn_from: int = 0,
           gain: float = 1.0, seed: int = 0, optimizer: str = "adam",
           progress: Callable[[int, float], None] | None = None) -> list[float]:
@@ -22,7 +24,9 @@ def train(model: FloatNetwork, spikes: npt.NDArray[np.bool_], classes: npt.NDArr
 
     Parameters
     ----------
-    spikes : array of bool (samples, ticks, inputs)
+    encode : function
+        Makes spikes (samples, ticks, inputs) of values (samples, ...); it is given a batch at a time.
+    values : array (samples, ...)
     classes : array (samples,)
     readout : str
         Readout population.
@@ -45,12 +49,12 @@ def train(model: FloatNetwork, spikes: npt.NDArray[np.bool_], classes: npt.NDArr
     stepper = kind(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, epochs)
     order = torch.Generator().manual_seed(seed)
-    inputs, labels = torch.from_numpy(spikes), torch.from_numpy(classes)
+    labels = torch.from_numpy(classes)
     losses = []
     for epoch in range(epochs):
         total = 0.0
         for chunk in torch.randperm(len(labels), generator=order).split(batch):  # type: ignore[no-untyped-call]
-            membranes = model(inputs[chunk]).membranes[readout][:, learn_from:] * gain
+            membranes = model(torch.from_numpy(encode(values[chunk.numpy()]))).membranes[readout][:, learn_from:] * gain
             loss = nn.functional.cross_entropy(membranes.flatten(0, 1),
                                                labels[chunk].repeat_interleave(membranes.shape[1]))
             stepper.zero_grad()
@@ -64,8 +68,12 @@ def train(model: FloatNetwork, spikes: npt.NDArray[np.bool_], classes: npt.NDArr
     return losses
 
 
-def classify(model: FloatNetwork, spikes: npt.NDArray[np.bool_], *, readout: str) -> npt.NDArray[np.int64]:
+def classify(model: FloatNetwork, encode: Encode, values: npt.NDArray[np.floating], *, readout: str,
+             batch: int = 200) -> npt.NDArray[np.int64]:
     """The class of each sample: the highest readout after its last tick."""
+    guesses = []
     with torch.no_grad():
-        last = model(torch.from_numpy(spikes)).membranes[readout][:, -1]
-    return np.asarray(last.argmax(1).numpy(), dtype=np.int64)
+        for start in range(0, len(values), batch):
+            record = model(torch.from_numpy(encode(values[start:start + batch])))
+            guesses.append(record.membranes[readout][:, -1].argmax(1).numpy())
+    return np.concatenate(guesses)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ __all__ = ["Split", "Task"]
 class Split:
     """Samples: values (samples, inputs) from 0 to 1 and classes (samples,)."""
 
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[np.floating]
     classes: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class Task(ABC):
         Neurons of the default network's hidden populations, one after the other.
     rule : str
         What the default network learns with, one of `relif.rules.PUBLISHED`.
+    data : path, optional
+        Folder with the samples, for tasks that do not bring their own; default: $RELIF_DATA.
     """
 
     name: str
@@ -68,16 +72,24 @@ class Task(ABC):
 
     hidden: Sequence[int]
     rule: str
+    takes_data = False
+    bptt_epochs = 30
+    """Passes of the BPTT that the task is compared with."""
 
-    def __init__(self, seed: int = 0, *, hidden: Sequence[int] | None = None, rule: str = "dfa") -> None:
+    def __init__(self, seed: int = 0, *, hidden: Sequence[int] | None = None, rule: str = "dfa",
+                 data: str | Path | None = None) -> None:
         published(rule)
         self.seed, self.rule = seed, rule
+        if data is not None and not self.takes_data:
+            raise DataError(f"{self.name} brings its own samples: it takes no data, but {data} was given")
+        data = data or os.environ.get("RELIF_DATA") or None
+        self.data = Path(data) if data is not None else None
         self.hidden = self.hidden if hidden is None else tuple(hidden)
         if not self.hidden:
             raise DataError(f"{self.name}: the network needs a hidden population")
 
     @abstractmethod
-    def encode(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def encode(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
         """Spikes (samples, ticks, inputs) of values (samples, inputs)."""
 
     @abstractmethod
@@ -106,7 +118,7 @@ class Task(ABC):
                             f"{self.n_classes - 1}")
         return queue_entries(self.encode(split.values), self._base(compiled), self.flags(True), split.classes)
 
-    def entries(self, compiled: Compiled, values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+    def entries(self, compiled: Compiled, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:
         """Queue entries that show samples to be classified. There is no way to give a class."""
         return queue_entries(self.encode(values), self._base(compiled), self.flags(False),
                              np.zeros(len(values), dtype=np.int64))

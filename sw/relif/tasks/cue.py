@@ -9,6 +9,7 @@ noise (10 spikes a second) all the time. 2250 ticks in all. The network must hol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +56,12 @@ class CueAccumulation(Task):
     learn_every = 10
     n_inputs = 4 * GROUP
     n_classes = 2
-    hidden = (100,)
+    hidden: Sequence[int] = (100,)
+    bptt_epochs = 5
 
-    def __init__(self, seed: int = 0, *, hidden: Sequence[int] | None = None, rule: str = "dfa", trials: int = 200,
-                 tests: int = 200) -> None:
-        super().__init__(seed, hidden=hidden, rule=rule)
+    def __init__(self, seed: int = 0, *, hidden: Sequence[int] | None = None, rule: str = "dfa",
+                 data: str | Path | None = None, trials: int = 200, tests: int = 200) -> None:
+        super().__init__(seed, hidden=hidden, rule=rule, data=data)
         if len(self.hidden) != 1:
             raise DataError(f"{self.name} has one recurrent hidden population, not {len(self.hidden)}")
         random = np.random.default_rng([seed, 0xC0E])
@@ -70,7 +72,7 @@ class CueAccumulation(Task):
         self.train = Split(values[:trials], classes[:trials])
         self.test = Split(values[trials:], classes[trials:])
 
-    def encode(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def encode(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
         spikes = np.zeros((len(values), self.ticks, self.n_inputs), dtype=bool)
         for sample, row in enumerate(values):
             rates = np.zeros((self.ticks, 4))
