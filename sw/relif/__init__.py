@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .compiler import compile as compile_network
     from .host.board import Board
     from .host.board import open as open
+    from .loop import fit_in_the_loop
     from .network import Network
     from .rules import EProp, Surrogate
     from .training import evaluate, fit, predict
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Board", "BoardError", "Checkpoint", "CheckpointError", "CompileError", "Compiled", "DataError", "EProp",
     "LinkError", "Network", "NetworkError", "RelifError", "Surrogate", "ToolError", "TransportError",
-    "__version__", "compile_network", "evaluate", "fit", "load_checkpoint", "open", "predict",
+    "__version__", "compile_network", "evaluate", "fit", "fit_in_the_loop", "load_checkpoint", "open", "predict",
     "save_checkpoint", "tasks",
 ]
 
@@ -57,6 +58,7 @@ _LATER = {
     "compile_network": ("compiler", "compile"),
     "evaluate": ("training", "evaluate"),
     "fit": ("training", "fit"),
+    "fit_in_the_loop": ("loop", "fit_in_the_loop"),
     "load_checkpoint": ("checkpoint", "load_checkpoint"),
     "open": ("host.board", "open"),
     "predict": ("training", "predict"),

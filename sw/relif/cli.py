@@ -127,6 +127,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--feedback", choices=("random", "symmetric", "layers", "local"),
                       help="where the learning signal comes through")
     rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")
+    parser.add_argument("--in-the-loop", action="store_true",
+                        help="the board runs forward; the host computes the gradient (BPTT) from its spikes and writes "
+                             "the weights back")
     parser.add_argument("--baselines", action="store_true",
                         help="also a linear classifier, the float model with the same rule, and BPTT, "
                              "on the same split")

@@ -194,6 +194,18 @@ def test_network_and_rule_are_chosen_and_kept(capsys):
     assert (code, json.loads(out)["test_accuracy"]) == (0, result["test_accuracy"]), err
 
 
+def test_in_the_loop(capsys):
+    result = train_json(capsys, "--in-the-loop", "--epochs", "2", "--checkpoint", "loop.relif")
+    assert (result["epochs"], result["ticks"]) == (2, 2 * 20 * 6)
+    # The checkpoint holds what the board has at the end; to go on by the host's gradient is refused.
+    code, out, _ = run(capsys, "eval", "stripes", *MODEL, "--checkpoint", "loop.relif", "--json")
+    assert (code, json.loads(out)["weights_sha256"]) == (0, result["weights_sha256"])
+    code, _, err = run(capsys, "train", "stripes", *MODEL, "--in-the-loop", "--resume", "loop.relif")
+    assert (code, "that holds no state of the optimizer" in err) == (1, True)
+    code, _, err = run(capsys, "train", "stripes", "--board", "float", "--in-the-loop")
+    assert (code, "--board float is none" in err) == (1, True)
+
+
 def test_compare(capsys):
     command = ("compare", "stripes", *MODEL, "--rules", "dfa,decolle", "--seeds", "0,1", "--epochs", "2")
     code, out, err = run(capsys, *command, "--json", "-o", "table.md", "--picture", "rules.png")

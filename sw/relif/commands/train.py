@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..compiler import compile
 from ..console import Bar, Console
 from ..errors import RelifError
+from ..loop import fit_in_the_loop
 from ..network import Network
 from ..plots import Array, Probe
 from ..probe import probe
@@ -113,6 +114,8 @@ class Outcome:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Task, network and settings from the arguments, and for what they leave open from the checkpoint."""
+    if options.in_the_loop and options.resume:
+        raise RelifError("--in-the-loop cannot go on from a checkpoint: that holds no state of the optimizer")
     saved = load_checkpoint(options.resume) if options.resume else None
     if saved is not None:
         require_task(saved, options.task, options.resume)
@@ -145,9 +148,11 @@ def _on_board(options: argparse.Namespace, console: Console, plan: Plan) -> Outc
         try:
             with console.bar(f"{task.name} on {options.board}") as bar:
                 meter.start()
-                run = fit(plan.network, board, task, epochs=plan.epochs, seed=plan.seed, resume=resume,
-                          progress=_follow(bar, meter, task), checkpoint=epoch_ended,
-                          test_every=1 if options.report else 0)
+                settings: dict[str, Any] = {
+                    "epochs": plan.epochs, "seed": plan.seed, "progress": _follow(bar, meter, task),
+                    "checkpoint": epoch_ended, "test_every": 1 if options.report else 0}
+                run = (fit_in_the_loop(plan.network, board, task, **settings) if options.in_the_loop else
+                       fit(plan.network, board, task, resume=resume, **settings))
         except (KeyboardInterrupt, RelifError):
             keeper.rescue()
             raise
@@ -168,6 +173,8 @@ def _on_board(options: argparse.Namespace, console: Console, plan: Plan) -> Outc
 
 def _on_float(options: argparse.Namespace, console: Console, plan: Plan) -> Outcome:
     """Train and test the float model with the same rule, samples and order."""
+    if options.in_the_loop:
+        raise RelifError("--in-the-loop needs a board that runs forward: --board float is none")
     if options.checkpoint or options.resume:
         raise RelifError("--board float keeps no checkpoints: its weights are not a core's")
     task, history = plan.task, list[dict[str, Any]]()

@@ -54,13 +54,17 @@ class FloatNetwork(nn.Module):
         parameter: nn.Parameter = self.weights[list(self.network.projections).index(name)]
         return parameter
 
-    def forward(self, inputs: torch.Tensor | Mapping[str, torch.Tensor]) -> Record:
+    def forward(self, inputs: torch.Tensor | Mapping[str, torch.Tensor],
+                recorded: Mapping[str, torch.Tensor] | None = None) -> Record:
         """Run the network from rest.
 
         Parameters
         ----------
         inputs : tensor (batch, ticks, neurons), or a mapping of such by input population
             Spikes, 0 or 1.
+        recorded : mapping of tensors (batch, ticks, neurons) by hidden population, optional
+            Spikes that happened elsewhere: they are taken in the place of the model's own, whose derivatives
+            they get.
         """
         events = self._events(inputs)
         batch, ticks = next(iter(events.values())).shape[:2]
@@ -80,6 +84,9 @@ class FloatNetwork(nn.Module):
                 membranes[p.name].append(membrane[p.name])
                 if p.kind == "lif":
                     spikes[p.name] = spike(membrane[p.name], p.threshold, p.surrogate)
+                    if recorded is not None:
+                        own = spikes[p.name]
+                        spikes[p.name] = recorded[p.name][:, tick].to(self.dtype) + own - own.detach()
                     trains[p.name].append(spikes[p.name])
         return Record({name: torch.stack(list_, 1) for name, list_ in membranes.items()},
                       {name: torch.stack(list_, 1) for name, list_ in trains.items()})
