@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["Probe", "comparison", "learning_curve", "membranes", "raster", "traces", "weight_pictures"]
+__all__ = ["Probe", "comparison", "learning_curve", "membranes", "pattern", "raster", "traces", "weight_pictures"]
 
 Array = npt.NDArray[Any]
 
@@ -219,4 +219,19 @@ def comparison(rules: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
         axis.invert_yaxis()
         axis.set(xlabel="test accuracy in %", title=title)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def pattern(target: Array, spikes: Array, distances: Sequence[float]) -> Figure:
+    """Target spikes and those that were learned, (ticks, neurons), and the distance of each presentation."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        above, below = figure.subplots(2, 1, gridspec_kw={"height_ratios": [2, 1]})
+        for trains, color, label, offset in ((target, MUTED, "target", -0.18), (spikes, LINES[1], "learned", 0.18)):
+            ticks, neurons = np.nonzero(trains)
+            above.plot(ticks, neurons + offset, "|", color=color, markersize=5, label=label)
+        above.set(title="Output spikes", ylabel="neuron", xlabel="tick")
+        above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        below.semilogy(range(1, len(distances) + 1), distances, color=LINES[0], linewidth=1.4)
+        below.set(title="van Rossum distance, while learning", xlabel="presentation")
     return figure

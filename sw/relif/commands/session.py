@@ -37,7 +37,7 @@ def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None, d
     `DataError` if there is no such task, or it does not find its data.
     """
     if name not in TASKS:
-        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)}")
+        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)} (and, to train alone, pattern)")
     chosen = {key: (settings or {}).get(key) for key in TASK_OPTIONS}
     return TASKS[name](seed, data=data, **{key: value for key, value in chosen.items() if value is not None})
 

@@ -23,6 +23,7 @@ from ..probe import probe
 from ..report import write_report
 from ..tasks import Task
 from ..training import Progress, Run, evaluate, fit
+from . import pattern
 from .session import (
     RULE_OPTIONS,
     TASK_OPTIONS,
@@ -235,6 +236,9 @@ def _tell(console: Console, result: Mapping[str, Any]) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Train, test, and leave what was asked for: checkpoint, report, baselines."""
+    if options.task == "pattern":
+        pattern.run(options, console)
+        return
     plan = _plan(options)
     outcome = (_on_float if options.board == "float" else _on_board)(options, console, plan)
     if options.baselines:

@@ -70,7 +70,7 @@ class Task(ABC):
     train: Split
     test: Split
 
-    hidden: Sequence[int]
+    hidden: Sequence[int] = ()
     rule: str
     takes_data = False
     bptt_epochs = 30
@@ -84,9 +84,10 @@ class Task(ABC):
             raise DataError(f"{self.name} brings its own samples: it takes no data, but {data} was given")
         data = data or os.environ.get("RELIF_DATA") or None
         self.data = Path(data) if data is not None else None
-        self.hidden = self.hidden if hidden is None else tuple(hidden)
-        if not self.hidden:
-            raise DataError(f"{self.name}: the network needs a hidden population")
+        if hidden is not None:
+            if not hidden:
+                raise DataError(f"{self.name}: the network needs a hidden population")
+            self.hidden = tuple(hidden)
 
     @abstractmethod
     def encode(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,66 @@
+"""`relif train pattern`: learn to fire given spikes in answer to given spikes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from relif_hw.isa import Space
+
+from .. import plots
+from ..console import Console
+from ..errors import RelifError
+from ..pattern import EPOCHS, Pattern, fit_pattern, pattern_network, random_pattern, read_pattern
+from .session import CycleMeter, weights_sha256
+from .shared import chosen_config, opened
+
+__all__ = ["run"]
+
+OTHERS = ("rule", "feedback", "loss", "checkpoint", "resume", "in_the_loop", "baselines")
+"""Arguments of `relif train` that mean nothing here."""
+
+
+def _pattern(options: argparse.Namespace, seed: int) -> Pattern:
+    return random_pattern(seed) if options.data is None else read_pattern(Path(options.data))
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Learn the random pattern of the seed, or that of the files in --data, and tell how near it came."""
+    for name in OTHERS:
+        if getattr(options, name):
+            raise RelifError(f"--{name.replace('_', '-')} is for tasks with classes: pattern learns by SuperSpike, and "
+                             "starts anew each time")
+    if options.board == "float":
+        raise RelifError("pattern runs on a core: --board sim, model or a real one")
+    seed = options.seed or 0
+    pattern = _pattern(options, seed)
+    epochs = options.epochs or EPOCHS
+    rate = {} if options.rate is None else {"rate": options.rate}
+    network = pattern_network(pattern, hidden=options.hidden or (), seed=seed, **rate)
+    with opened(options.board, chosen_config(options), console) as board, console.bar("pattern") as bar:
+        meter, start = CycleMeter(board), time.monotonic()
+        meter.start()
+        run = fit_pattern(network, board, pattern, epochs=epochs,
+                          progress=lambda done, distance: bar(done, epochs, f"distance {distance:.4f}"))
+        # The two presentations without learning, before and after, count too.
+        meter.stop(run.ticks + 2 * len(pattern.inputs))
+        weights = run.compiled.take_weights(board.read(Space.WEIGHTS, 0, run.compiled.layout.weight_words))
+        result: dict[str, Any] = {
+            "task": "pattern", "board": options.board, "preset": board.config.name, "seed": seed, "epochs": epochs,
+            "train_accuracy": None, "test_accuracy": None, "ticks": run.ticks,
+            "cycles_per_tick": meter.cycles_per_tick, "seconds": time.monotonic() - start,
+            "untrained_distance": run.untrained, "silent_distance": pattern.distance(pattern.target & False),
+            "distance": run.distance, "weights_sha256": weights_sha256(weights),
+        }
+    if options.report:
+        folder = Path(options.report)
+        folder.mkdir(parents=True, exist_ok=True)
+        plots.pattern(pattern.target, run.spikes, run.distances).savefig(folder / "pattern.png")
+        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        console.note(f"report: {folder / 'pattern.png'}")
+    fall = f"{run.untrained / run.distance:.1f} times nearer" if run.distance else "exactly the target"
+    console.result(result, f"van Rossum distance {run.untrained:.4f} untrained, {result['silent_distance']:.4f} of "
+                           f"silence, {run.distance:.4f} after {epochs} presentations: {fall}")
