@@ -252,11 +252,14 @@ def _check_accumulators(network: Network, config: CoreConfig, layout: Layout) ->
         for population in network.learning_populations():
             signal = 0.0
             for part in network.feedback(population):
-                gain = part.gain
-                if part.stream is None:
-                    gain *= 2.0 ** (bits - 1 - layout.stored[f"{population.name}->{part.source.name}"].exponent)
                 largest = error if part.source.kind == "readout" else 1 << config.state_bits - 1
-                signal += part.source.size * (min(largest * gain, 2.0**config.state_bits) + 1)
+                weights = np.ones((1, part.source.size))            # the largest, back to a neuron
+                if part.stream is None:
+                    projection = network.projections[f"{population.name}->{part.source.name}"]
+                    weights = (weights * projection.range if projection.plastic else
+                               np.abs(network.initial_weights(projection)))
+                terms = np.minimum(largest * part.gain * weights, 2.0**config.state_bits) + 1
+                signal += float(terms.sum(1).max())
             if signal > limit:
                 layout.problems.append(
                     f"the learning signal of {population.name!r} can reach {signal / unit:.1f}, but "
