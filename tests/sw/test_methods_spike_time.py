@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 
+from differences import differences, uniform
 from relif.errors import DataError
 from relif.methods.memory import saved_elements
 from relif.methods.spike_time import SpikeTimeNetwork, fire, first_spike_loss, train_xor
-
-
-def uniform(*shape: int, seed: int, low: float, high: float) -> torch.Tensor:
-    return low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def differences(f: Callable[[], torch.Tensor], x: torch.Tensor, step: float = 1e-5) -> torch.Tensor:
-    """Central differences of f to every element of x: off by step^2 of the curvature, and 1e-11 of rounding."""
-    result = torch.zeros_like(x)
-    with torch.no_grad():
-        for i in range(x.numel()):
-            start = x.view(-1)[i].item()
-            values = []
-            for move in (step, -step):
-                x.view(-1)[i] = start + move
-                values.append(f().item())
-            x.view(-1)[i] = start
-            result.view(-1)[i] = (values[0] - values[1]) / (2 * step)
-    return result
 
 
 def potential(t: torch.Tensor, times: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..console import Console
-from ..pattern import EPOCHS
+from ..pattern import EPOCHS, random_pattern
 from ..tasks import TASKS
 
 __all__ = ["run"]
@@ -13,11 +14,14 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """List the tasks."""
+    tasks: dict[str, dict[str, Any]] = {name: {
+        "summary": task.summary, "inputs": task.n_inputs, "classes": task.n_classes, "ticks": task.ticks,
+        "epochs": task.epochs} for name, task in TASKS.items()}
+    ticks, inputs = random_pattern(0).inputs.shape
+    tasks["pattern"] = {"summary": "fire given spikes in answer to given spikes (SuperSpike)", "inputs": inputs,
+                        "classes": None, "ticks": ticks, "epochs": EPOCHS}
     if console.json_output:
-        console.result({"tasks": {name: {
-            "summary": task.summary, "inputs": task.n_inputs, "classes": task.n_classes, "ticks": task.ticks,
-            "epochs": task.epochs} for name, task in TASKS.items()}})
+        console.result({"tasks": tasks})
     console.table("Tasks", ("task", "inputs", "classes", "ticks", "epochs", "what"), [
-        (name, str(task.n_inputs), str(task.n_classes), str(task.ticks), str(task.epochs), task.summary)
-        for name, task in TASKS.items()] + [
-        ("pattern", "200", "-", "250", str(EPOCHS), "fire given spikes in answer to given spikes (SuperSpike)")])
+        (name, *("-" if task[key] is None else str(task[key]) for key in ("inputs", "classes", "ticks", "epochs")),
+         task["summary"]) for name, task in tasks.items()])

@@ -48,7 +48,7 @@ class CueAccumulation(Task):
     """
 
     name = "cue-accumulation"
-    summary = "which of two sides gave more of seven cues, after a delay of a second (e-prop)"
+    summary = "which side gave more of seven cues, a second later (e-prop)"
     ticks = CUES * (CUE + GAP) + DELAY + RECALL
     epochs = 3
     decay = 0.03

@@ -43,7 +43,7 @@ class Mnist(Task):
     """
 
     name = "mnist"
-    summary = "70,000 handwritten digits of 28 x 28 pixels, from --data or $RELIF_DATA"
+    summary = "70,000 handwritten digits, from --data or $RELIF_DATA"
     ticks = 12
     epochs = 3
     decay = 0.1
