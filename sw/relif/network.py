@@ -221,7 +221,8 @@ class Network:
             difference of the two smoothed spike trains, a quarter of it.
         """
         spiking = rule.loss == "van_rossum"
-        readouts = [p for p in self.populations.values() if p.kind == "readout"]
+        own = {name(p) for p in self.populations.values() for name in (local_readout, error_readout)}
+        readouts = [p for p in self.populations.values() if p.kind == "readout" and p.name not in own]
         if readout is None and (spiking or len(readouts) != 1):
             raise NetworkError("learn() needs the spiking population that has the error" if spiking else
                                f"learn() needs the readout that has the error: there are {len(readouts)}")
