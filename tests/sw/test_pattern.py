@@ -82,8 +82,8 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (result["task"], result["ticks"], result["test_accuracy"]) == ("pattern", 180, None)
     assert result["silent_distance"] > 0 and len(result["weights_sha256"]) == 64
     assert (tmp_path / "out" / "pattern.png").stat().st_size > 5000
-    for extra, message in ((["--resume", "x"], "--resume is for tasks with classes"),
-                           (["--in-the-loop"], "--in-the-loop is for tasks with classes"),
+    for extra, message in ((["--resume", "x"], "--resume means nothing to pattern"),
+                           (["--in-the-loop"], "--in-the-loop means nothing to pattern"),
                            (["--board", "float"], "pattern runs on a core")):
         assert main([*command, *extra]) == 1
         assert message in capsys.readouterr().err

@@ -12,15 +12,11 @@ from relif_hw.isa import Space
 
 from .. import plots
 from ..console import Console
-from ..errors import RelifError
 from ..pattern import EPOCHS, Pattern, fit_pattern, pattern_network, random_pattern, read_pattern
-from .session import CycleMeter, weights_sha256
+from .session import CycleMeter, require_plain, weights_sha256
 from .shared import chosen_config, opened
 
 __all__ = ["run"]
-
-OTHERS = ("rule", "feedback", "loss", "checkpoint", "resume", "in_the_loop", "baselines")
-"""Arguments of `relif train` that mean nothing here."""
 
 
 def _pattern(options: argparse.Namespace, seed: int) -> Pattern:
@@ -29,12 +25,7 @@ def _pattern(options: argparse.Namespace, seed: int) -> Pattern:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Learn the random pattern of the seed, or that of the files in --data, and tell how near it came."""
-    for name in OTHERS:
-        if getattr(options, name):
-            raise RelifError(f"--{name.replace('_', '-')} is for tasks with classes: pattern learns by SuperSpike, and "
-                             "starts anew each time")
-    if options.board == "float":
-        raise RelifError("pattern runs on a core: --board sim, model or a real one")
+    require_plain(options, "pattern")
     seed = options.seed or 0
     pattern = _pattern(options, seed)
     epochs = options.epochs or EPOCHS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from relif_hw.isa import Opcode
 
 from ..checkpoint import Checkpoint
 from ..compiler import Compiled
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError, DataError, RelifError
 from ..host.board import Board
 from ..network import Network
 from ..tasks import TASKS, Task
 from ..training import Epoch, Run
 
-__all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats", "require_task",
-           "to_checkpoint", "to_run", "weights_sha256"]
+__all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats",
+           "require_plain", "require_task", "to_checkpoint", "to_run", "weights_sha256"]
 
 RULE_OPTIONS = ("rate", "feedback", "loss")
 """Arguments that change the task's learning rule."""
@@ -37,7 +38,8 @@ def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None, d
     `DataError` if there is no such task, or it does not find its data.
     """
     if name not in TASKS:
-        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)} (and, to train alone, pattern)")
+        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)} (and, to train alone, pattern "
+                        "and temporal-xor)")
     chosen = {key: (settings or {}).get(key) for key in TASK_OPTIONS}
     return TASKS[name](seed, data=data, **{key: value for key, value in chosen.items() if value is not None})
 
@@ -49,6 +51,19 @@ def make_network(task: Task, settings: Mapping[str, Any]) -> Network:
     if changes and network.rule is not None:
         network.learn(dataclasses.replace(network.rule, **changes), network.output)
     return network
+
+
+CLASSES_ONLY = ("rule", "feedback", "loss", "checkpoint", "resume", "in_the_loop", "baselines")
+"""Arguments of `relif train` for tasks with classes alone."""
+
+
+def require_plain(options: argparse.Namespace, task: str, *others: str) -> None:
+    """`RelifError` for arguments that mean nothing to a task without classes, and for the float model."""
+    for name in (*CLASSES_ONLY, *others):
+        if getattr(options, name):
+            raise RelifError(f"--{name.replace('_', '-')} means nothing to {task}")
+    if options.board == "float":
+        raise RelifError(f"{task} runs on a core: --board sim, model or a real one")
 
 
 def require_task(checkpoint: Checkpoint, name: str, path: str | Path) -> None:

@@ -23,7 +23,7 @@ from ..probe import probe
 from ..report import write_report
 from ..tasks import Task
 from ..training import Progress, Run, evaluate, fit
-from . import pattern
+from . import pattern, temporal_xor
 from .session import (
     RULE_OPTIONS,
     TASK_OPTIONS,
@@ -39,6 +39,9 @@ from .session import (
 from .shared import chosen_config, opened
 
 __all__ = ["run"]
+
+WITHOUT_CLASSES = {"pattern": pattern.run, "temporal-xor": temporal_xor.run}
+"""Tasks that are trained in a way of their own."""
 
 
 @dataclass
@@ -236,8 +239,8 @@ def _tell(console: Console, result: Mapping[str, Any]) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Train, test, and leave what was asked for: checkpoint, report, baselines."""
-    if options.task == "pattern":
-        pattern.run(options, console)
+    if options.task in WITHOUT_CLASSES:
+        WITHOUT_CLASSES[options.task](options, console)
         return
     plan = _plan(options)
     outcome = (_on_float if options.board == "float" else _on_board)(options, console, plan)
