@@ -41,8 +41,8 @@ CORES = [
     core(name="lanes32", lanes=32, max_outputs=40),
 ]
 LARGE = [
-    core(name="lanes64", lanes=64, weight_bits=12, surrogates=2, queue_depth=64, max_outputs=64),
-    core(name="lanes128", lanes=128, weight_bits=5, state_bits=16, weight_words=128, max_outputs=64),
+    core(name="lanes64", lanes=64, weight_bits=12, weight_words=512, surrogates=2, queue_depth=64, max_outputs=64),
+    core(name="lanes128", lanes=128, weight_bits=5, state_bits=16, weight_words=1024, max_outputs=64),
 ]
 """Take minutes to compile: only with `--large`, see `docs/verification.md`."""
 TINY = core(name="tiny", lanes=4, weight_bits=5, state_bits=16, weight_words=96, state_words=48, neuron_words=12)
