@@ -34,8 +34,12 @@ def layered(task: Task, *, tau_mem: float, between: float, **settings: Any) -> N
         below = h
         hidden.append(h)
     y = network.readout(task.n_classes, tau_mem=math.inf, name="y")
-    # Symmetric feedback goes through weights to the readout: every population then has some.
-    for h in hidden if rule.settings.get("feedback") == "symmetric" else hidden[-1:]:
+    # Symmetric feedback goes through weights to the readout: every population then has some, and what is small in
+    # them is made up for.
+    symmetric = rule.settings.get("feedback") == "symmetric"
+    for h in hidden if symmetric else hidden[-1:]:
         network.connect(h, y, range=2**-5, gain=0.0375, rate=0.00111, stored="target")
+    if symmetric:
+        settings = {"feedback_gain": 64.0, **settings}
     network.learn(EProp(**{"trace": "single", "softmax_gain": 2.0, **settings, **rule.settings}))
     return network
