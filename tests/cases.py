@@ -8,6 +8,7 @@ import numpy as np
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import (
+    ADDRESS_BITS,
     Flag,
     Instruction,
     Opcode,
@@ -134,7 +135,7 @@ def events(config: CoreConfig) -> Scenario:
         Step(entries=[tick_entry(RESET), event_entry(neurons - 1), tick_entry(SEND), event_entry(0), tick_entry(SEND)]),
         Step(entries=[event_entry(7)]),                                 # no tick: the spike is set all the same
         Step(entries=[event_entry(neurons), tick_entry(SEND)]),
-        Step(entries=[event_entry((1 << 15) - 1), event_entry(1), tick_entry(SEND)]),
+        Step(entries=[event_entry((1 << ADDRESS_BITS) - 1), event_entry(1), tick_entry(SEND)]),
     ]
     return Scenario(name="events", config=config, steps=steps,
                     loads=[registers(), (Space.PROGRAM, 0, program_image(program))])

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from relif_hw.config import CoreConfig
-from relif_hw.isa import Flag, Instruction, Opcode, Register, Space, TickFlag, event_entry, tick_entry
+from relif_hw.isa import (
+    ADDRESS_BITS,
+    VALUE_BITS,
+    Flag,
+    Instruction,
+    Opcode,
+    Register,
+    Space,
+    TickFlag,
+    event_entry,
+    tick_entry,
+    value_entry,
+)
 from relif_hw.numerics import SURROGATE_ENTRIES
 from scenarios import IntArray, Load, Scenario, Step, program_image
 
@@ -29,6 +41,8 @@ class Population:
     base: int
     words: int
     state: int
+    rise: int | None = None     # state words of the adaptive threshold
+    apart: bool = False         # POST keeps surrogate and signal apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +50,7 @@ class Traces:
     source: Population
     wide: bool
     state: int
+    keeps: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +99,17 @@ class _Network:
     def _population(self, kind: str, still: int) -> Population:
         config, lanes = self.config, self.config.lanes
         room = min((config.neuron_words - self.neuron_words) // still,
-                   (config.state_words - self.state_words) // (4 * still))
+                   (config.state_words - self.state_words) // ((5 if config.synaptic else 4) * still))
         size = self._pick(1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes, int(self.random.integers(1, 3 * lanes)))
         limit = config.max_outputs if kind == "output" else 1 << 30
         size = max(1, min(size, room * lanes, limit))
-        population = Population(kind=kind, size=size, base=self.neuron_words, words=config.words(size),
-                                state=self.state_words)
-        self.neuron_words += population.words
-        self.state_words += 0 if kind == "input" else 2 * population.words
+        words, synaptic = config.words(size), config.synaptic and kind == "hidden"
+        adaptive = synaptic and self._chance(0.5)
+        population = Population(kind=kind, size=size, base=self.neuron_words, words=words, state=self.state_words,
+                                rise=self.state_words + 2 * words if adaptive else None,
+                                apart=synaptic and self._chance(0.8))
+        self.neuron_words += words
+        self.state_words += 0 if kind == "input" else (3 if adaptive else 2) * words
         return population
 
     def _project(self) -> None:
@@ -118,7 +136,8 @@ class _Network:
         words = source.words * (2 if wide else 1)
         if self.state_words + words > self.config.state_words or len(self.traces) == 5:
             return mine[0] if mine else None
-        self.traces.append(Traces(source=source, wide=wide, state=self.state_words))
+        self.traces.append(Traces(source=source, wide=wide, state=self.state_words,
+                                  keeps=self.config.synaptic and self._chance(0.6)))
         self.state_words += words
         return self.traces[-1]
 
@@ -168,6 +187,8 @@ class _Network:
         self._emit(Opcode.CLEAR, TickFlag.RESET, flags=Flag.SPIKES, c=input_words,
                    rows=self.neuron_words - input_words)
         self._emit(Opcode.CLEAR, TickFlag.RESET, a=0, rows=self.state_words)
+        if self.config.synaptic:
+            self._emit(Opcode.CLEAR, TickFlag.RESET, flags=Flag.SYNAPTIC, a=1, rows=self.config.eligibility_words - 1)
         self._emit(Opcode.CLEAR, TickFlag.RESET, fence=True, a=0, rows=1)
         by_target = False
         for p in self.projections:
@@ -178,13 +199,17 @@ class _Network:
         hashed = self._hashed()
         for n, t in enumerate(self.traces):
             self._emit(Opcode.TRACE, TickFlag.TRAIN, fence=n == 0 and hashed, stream=self._stream(),
-                       flags=Flag.WIDE if t.wide else 0, rows=t.source.words, a=t.state, c=t.source.base,
-                       x=self._leak() if t.wide else 0, y=self._leak(), z=self._unit())
-        late = hashed or any(p.by_target for p in self.projections)
+                       flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), rows=t.source.words,
+                       a=t.state, c=t.source.base, x=self._leak() if t.wide else 0, y=self._leak(), z=self._unit())
+        adaptive = [p for p in self.hidden if p.rise is not None]
+        for n, p in enumerate(adaptive):
+            self._emit(Opcode.TRACE, fence=n == 0 and hashed, stream=self._stream(), rows=p.words, a=p.rise, c=p.base,
+                       y=self._leak(), z=self._unit())
+        late = hashed or bool(adaptive) or any(p.by_target for p in self.projections)
         for n, p in enumerate([*self.hidden, self.output]):
             flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
             self._emit(Opcode.STEP, fence=n == 0 and late, stream=self._stream(), rows=p.words, a=p.state, c=p.base,
-                       flags=flags, x=self._leak(), y=self._leak(), z=self._unit())
+                       b=p.rise or 0, flags=flags | self._adaptive(p), x=self._leak(), y=self._leak(), z=self._unit())
         self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
         if any(p.traces for p in self.projections):
             self._write_learning()
@@ -209,26 +234,45 @@ class _Network:
 
     def _write_learning(self) -> None:
         config, out = self.config, self.output
+        mixed = len({p.apart for p in self.hidden}) > 1       # an instruction that is skipped takes its fence with it
         softmax = self._chance(0.6)
         top = (1 << config.state_bits - 1) - 1
-        self._emit(Opcode.ERROR, TickFlag.TARGET, fence=True, flags=Flag.SOFTMAX if softmax else 0, a=out.state,
+        if self._chance(0.5):
+            for n, p in enumerate(self.hidden):
+                self._emit(Opcode.REGULATE, self._when(p), fence=n == 0 or mixed, rows=p.words, a=p.state, c=p.base,
+                           x=self._pick(0, 1, top, -top, int(self.random.integers(-top, top))) & MASK,
+                           z=self._pick(0, top, -top, int(self.random.integers(-top, top))) & MASK)
+        analog = self._chance(0.4)
+        self._emit(Opcode.ERROR, TickFlag.TARGET, fence=True, a=out.state,
+                   flags=(Flag.SOFTMAX if softmax else 0) | (Flag.ANALOG if analog else 0),
                    c=out.base, rows=out.size, x=self._pick(0, 1477, top, int(self.random.integers(top))),
                    y=self._pick(-top - 1, top, 1 << config.state_fraction) & MASK,
                    z=self._pick(0, 0, 0, 1, 1, 1 << config.state_fraction - 4, 1 << config.state_fraction - 1, top))
         for n, p in enumerate(self.hidden):
             back = [q for q in self.projections if q.source is p and q.target is out and q.by_target]
             hashed = not back or self._chance(0.3)
-            self._emit(Opcode.FEEDBACK, TickFlag.TARGET, fence=n == 0, flags=Flag.HASHED if hashed else 0,
+            self._emit(Opcode.FEEDBACK, self._when(p), fence=n == 0 or mixed, flags=Flag.HASHED if hashed else 0,
                        stream=self._pick(n, 255), words=p.words, rows=out.words, a=out.base, c=p.base,
                        b=0 if hashed else back[0].base, x=self._mantissa(), shift=self._shift(8, 18))
         for n, p in enumerate(self.hidden):
-            self._emit(Opcode.POST, TickFlag.TARGET, fence=n == 0, stream=self._stream(), a=p.state, c=p.base,
-                       flags=self._pick(*range(config.surrogates)) * Flag.TABLE_1, rows=p.words,
+            self._emit(Opcode.POST, TickFlag.TRAIN if p.apart else TickFlag.TARGET, fence=n == 0 or mixed,
+                       stream=self._stream(), a=p.state, b=p.rise or 0, c=p.base, rows=p.words,
+                       flags=(self._pick(*range(config.surrogates)) * Flag.TABLE_1 | self._adaptive(p)
+                              | (Flag.SYNAPTIC if p.apart else 0)),
                        words=p.size - (p.words - 1) * config.lanes, shift=int(self.random.integers(16)),
-                       z=self._unit())
+                       x=self._pick(0, 1, top, int(self.random.integers(top))) if p.apart else 0, z=self._unit())
         fence = True
         for q in self.projections:
-            if q.traces is None:
+            if q.traces is not None and self._is_synaptic(q):
+                self._emit(Opcode.LEARN, TickFlag.TRAIN, fence=fence, stream=self._stream(), words=q.words, b=q.base,
+                           flags=(Flag.SYNAPTIC | (Flag.WIDE if q.traces.wide else 0)
+                                  | (Flag.ADAPTIVE if self._chance(0.5) else 0)),
+                           a=q.traces.state, c=q.target.base, rows=q.source.words, x=self._mantissa(),
+                           shift=self._shift(6, 21), y=self._leak(), z=self._unit() & MASK)
+                fence = False
+        fence = True
+        for q in self.projections:
+            if q.traces is None or self._is_synaptic(q):
                 continue
             when = TickFlag.TARGET | (TickFlag.TRAIN if self._chance(0.3) else 0)
             self._emit(Opcode.LEARN, when, fence=fence or q.by_target, stream=self._stream(), words=q.words, b=q.base,
@@ -237,8 +281,18 @@ class _Network:
                        c=q.traces.state if q.by_target else q.target.base,
                        rows=q.target.words if q.by_target else q.source.words,
                        x=self._mantissa(), shift=self._shift(6, 21))
-            # An instruction that is skipped takes its fence with it.
             fence = q.by_target or (fence and when != TickFlag.TARGET)
+
+    def _when(self, p: Population) -> TickFlag:
+        """When a learning signal is made: only if POST takes it."""
+        return TickFlag.TARGET | (TickFlag.TRAIN if p.apart else TickFlag(0))
+
+    def _adaptive(self, p: Population) -> Flag:
+        return Flag(0) if p.rise is None else Flag.ADAPTIVE
+
+    def _is_synaptic(self, q: Projection) -> bool:
+        end = q.base + q.source.size * q.words
+        return q.target.apart and not q.by_target and end <= self.config.eligibility_words
 
     # Contents of the memories.
 
@@ -273,6 +327,7 @@ class _Network:
             vectors = [(p.base + row * p.words, 1, p.words, size) for row in range(rows)]
             weights |= self._spread(config.weight_words, vectors, config.weight_bits)
         states = [(p.state + k, 2, p.words, p.size) for p in self.populations if p.kind != "input" for k in (0, 1)]
+        states += [(p.rise, 1, p.words, p.size) for p in self.hidden if p.rise is not None]
         for t in self.traces:
             states += [(t.state + k, 2, t.source.words, t.source.size) for k in (0, 1)] if t.wide else [
                 (t.state, 1, t.source.words, t.source.size)]
@@ -283,7 +338,12 @@ class _Network:
             registers[Register.TICK] = 0xFFFF_FFFE        # runs over at the second tick
         tables = self.random.integers(256, size=(config.surrogates * SURROGATE_ENTRIES, 1))
         tables[self.random.random(len(tables)) < 0.2] = self._pick(0, 128, 255)
+        traces = [(q.base + row * q.words, 1, q.words, q.target.size) for q in self.projections
+                  if self._is_synaptic(q) for row in range(q.source.size)]
+        eligibility = [(Space.ELIGIBILITY, 0, self._spread(config.eligibility_words, traces, config.state_bits))]
         return [
+            *(eligibility if config.synaptic else []),
+            (Space.TARGETS, 0, self._values(VALUE_BITS, (config.max_outputs, 1))),
             (Space.REGISTERS, 0, registers),
             (Space.PROGRAM, 0, program_image(self.program)),
             (Space.WEIGHTS, 0, weights),
@@ -313,8 +373,12 @@ class _Network:
             events = events + [p.base * lanes + int(self.random.integers(p.size)) for p in self.hidden]
             events = [*events, events[0]]                      # the same twice
         if self._chance(0.05):
-            events = [*events, self._pick(self.config.neuron_words * lanes, (1 << 15) - 1)]
+            events = [*events, self._pick(self.config.neuron_words * lanes, (1 << ADDRESS_BITS) - 1)]
         flags = TickFlag(self._pick(*[14] * 12, *[6] * 4, *range(16)))
         size = self.output.size
+        limit = 1 << VALUE_BITS - 1
+        values = self.random.integers(-limit, limit, self._pick(0, 0, 1, self.output.size)).tolist()
+        if self._chance(0.02):
+            values *= self.config.max_outputs + 1
         target = self._pick(0, size - 1, int(self.random.integers(size)), size, 2047)
-        return [*map(event_entry, events), tick_entry(flags, target)]
+        return [*map(event_entry, events), *map(value_entry, values), tick_entry(flags, target)]

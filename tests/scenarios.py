@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from relif.model.fixed import FixedCore, Sent
 from relif_hw.config import CoreConfig
-from relif_hw.isa import INSTRUCTION_WORDS, TICK_ENTRY, Instruction, Space, space_shape
+from relif_hw.isa import INSTRUCTION_WORDS, TICK_ENTRY, VALUE_ENTRY, Instruction, Space, space_shape
 
 __all__ = ["IntArray", "Load", "Lockstep", "Scenario", "Step", "program_image", "result_elements"]
 
@@ -107,7 +107,10 @@ class Lockstep:
         for space, address, values in step.writes:
             self.model.write(space, address, values)
         spikes = self.config.neuron_words * self.config.lanes
-        self.fault |= any(not entry & TICK_ENTRY and entry >= spikes for entry in step.entries)
+        values = 0
+        for entry in step.entries:
+            values = 0 if entry & TICK_ENTRY else values + bool(entry & VALUE_ENTRY)
+            self.fault |= spikes <= entry < VALUE_ENTRY or values > self.config.max_outputs
         return result_elements(self.config, self.model.run(np.array(step.entries, dtype=np.int64)))
 
     def compare(self, number: int, space: Space, elements: list[int]) -> None:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import INSTRUCTION_WORDS, Register, Space
+from .isa import INSTRUCTION_WORDS, VALUE_BITS, Register, Space
 from .scanner import READ
 
 __all__ = ["Access", "AccessLayout"]
@@ -14,7 +14,7 @@ __all__ = ["Access", "AccessLayout"]
 AccessLayout = data.StructLayout({"space": 4, "write": 1, "address": 16, "words": 16})
 """An access to `words` whole words of a space, from word `address` on."""
 
-_LANE_SPACES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES)
+_LANE_SPACES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES, Space.ELIGIBILITY)
 
 
 class Access(wiring.Component):
@@ -41,7 +41,7 @@ class Access(wiring.Component):
     write_space : Out(range of 7), write : Out(1), address : Out(16)
         Write the result registers to a word.
     program_* : the program memory, 32 bits at a time; table_* : the surrogate tables;
-    register_* : the registers.
+    target_* : the target values; register_* : the registers.
     """
 
     def __init__(self, config: CoreConfig):
@@ -67,6 +67,9 @@ class Access(wiring.Component):
             "table_read": Out(1),
             "table_value": Out(8),
             "table_data": In(8),
+            "target_write": Out(1),
+            "target_value": Out(signed(VALUE_BITS)),
+            "target_data": In(signed(VALUE_BITS)),
             "register_write": Out(1),
             "register_value": Out(32),
             "registers": In(32).array(len(Register)),
@@ -84,6 +87,7 @@ class Access(wiring.Component):
             self.space.eq(space), self.address.eq(address),
             self.poke_value.eq(self.wdata.payload), self.program_value.eq(self.wdata.payload),
             self.table_value.eq(self.wdata.payload), self.register_value.eq(self.wdata.payload),
+            self.target_value.eq(self.wdata.payload),
             self.read.payload.opcode.eq(READ), self.read.payload.flags.eq(space),
             self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
             of_lanes.eq(0),
@@ -132,6 +136,8 @@ class Access(wiring.Component):
                             m.d.comb += self.program_write.eq(1 << element)
                         with m.Case(Space.SURROGATE):
                             m.d.comb += self.table_write.eq(1)
+                        with m.Case(Space.TARGETS):
+                            m.d.comb += self.target_write.eq(1)
                         with m.Case(Space.REGISTERS):
                             m.d.comb += self.register_write.eq(1)
                     m.d.sync += element.eq(element + 1)
@@ -163,6 +169,8 @@ class Access(wiring.Component):
                             m.d.comb += self.rdata.payload.eq(self.program_data.word_select(element, 32))
                         with m.Case(Space.SURROGATE):
                             m.d.comb += self.rdata.payload.eq(self.table_data)
+                        with m.Case(Space.TARGETS):
+                            m.d.comb += self.rdata.payload.eq(self.target_data)
                         with m.Case(Space.REGISTERS):
                             for number in range(len(Register)):
                                 with m.If(address == number):

@@ -1,11 +1,12 @@
-"""Saturation and other small arithmetic on Amaranth values."""
+"""Saturation and other small arithmetic on Amaranth values, and the registers of a pipeline."""
 
-from amaranth import Cat, Mux, Value
+from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
 
 from .isa import FIELDS
+from .numerics import RANDOM_BITS
 
-__all__ = ["InstructionLayout", "constant", "saturated"]
+__all__ = ["InstructionLayout", "Stages", "aligned", "constant", "saturated"]
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""
@@ -26,3 +27,32 @@ def constant(field: Value, bits: int) -> Value:
     return Value.cast(field)[:bits].as_signed()
 
 
+def aligned(random: Value, shift: int) -> Value:
+    """`align` of the golden model: a random number as a fraction of `shift` bits."""
+    if shift >= RANDOM_BITS:
+        return Cat(Const(0, shift - RANDOM_BITS), random)
+    return random[RANDOM_BITS - shift:]
+
+
+class Stages:
+    """What each stage of a pipeline knows: `stages(name, n)` is a named value at stage n.
+
+    Registers are made as they are asked for, `PREFIXn_name`, from the last stage at which the value is known.
+
+    Parameters
+    ----------
+    m : Module
+    prefix : str
+    known : dict of (name, stage) to Value
+    """
+
+    def __init__(self, m, prefix, known):
+        self.m, self.prefix, self.known = m, prefix, known
+
+    def __call__(self, name, stage):
+        if (name, stage) not in self.known:
+            before = self(name, stage - 1)
+            register = Signal.like(before, name=f"{self.prefix}{stage}_{name}")
+            self.m.d.sync += register.eq(before)
+            self.known[name, stage] = register
+        return self.known[name, stage]

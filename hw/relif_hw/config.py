@@ -44,6 +44,10 @@ class CoreConfig:
         Neurons that an output population may have.
     surrogates : int
         Surrogate tables: populations may differ in surrogate as far as tables last.
+    eligibility_words : int
+        Depth of the eligibility memory, in words of P elements: a trace of its own for each synapse of the
+        first words of the synapse memory. 0 builds a *factored* core; with any it is a *synaptic* one, which
+        has adaptive thresholds too.
     name : str
         Name of the preset, for messages only.
     """
@@ -59,6 +63,7 @@ class CoreConfig:
     queue_depth: int = 512
     max_outputs: int = 64
     surrogates: int = 1
+    eligibility_words: int = 0
     name: str = "custom"
 
     def __post_init__(self) -> None:
@@ -76,12 +81,14 @@ class CoreConfig:
         check("accumulator_bits", 20 <= self.accumulator_bits <= 32, "from 20 to 32")
         check("weight_words", 16 <= self.weight_words <= 1 << 16, "from 16 to 65536")
         check("state_words", 16 <= self.state_words <= 1 << 14, "from 16 to 16384")
-        check("neuron_words", 8 <= self.neuron_words <= (1 << 15) // self.lanes,
-              f"from 8 to {(1 << 15) // self.lanes} (event addresses have 15 bits)")
+        check("neuron_words", 8 <= self.neuron_words <= (1 << 14) // self.lanes,
+              f"from 8 to {(1 << 14) // self.lanes} (event addresses have 14 bits)")
         check("program_length", 16 <= self.program_length <= 256, "from 16 to 256")
         check("queue_depth", 16 <= self.queue_depth <= 1 << 14, "from 16 to 16384")
         check("max_outputs", 4 <= self.max_outputs <= 1024, "from 4 to 1024")
         check("surrogates", self.surrogates in (1, 2, 4), "1, 2 or 4")
+        check("eligibility_words", self.eligibility_words == 0 or 16 <= self.eligibility_words <= self.weight_words,
+              f"0 (none), or from 16 to weight_words ({self.weight_words})")
 
     # Derived number formats; `docs/numerics.md` explains each.
 
@@ -104,6 +111,11 @@ class CoreConfig:
     def update_shift(self) -> int:
         """Fraction bits K of the product in LEARN."""
         return (30 if self.state_bits == 18 else 26) - self.weight_bits
+
+    @property
+    def synaptic(self) -> bool:
+        """Whether the core keeps eligibility traces of single synapses."""
+        return self.eligibility_words > 0
 
     @property
     def groups(self) -> int:
@@ -134,12 +146,16 @@ def _presets() -> dict[str, CoreConfig]:
         CoreConfig(name="lanes32", lanes=32, weight_words=8192, state_words=512, neuron_words=64),
         CoreConfig(name="lanes64", lanes=64, weight_words=4096, state_words=512, neuron_words=64),
         CoreConfig(name="lanes128", lanes=128, weight_words=2048, state_words=256, neuron_words=32),
+        CoreConfig(name="synaptic16", lanes=16, weight_words=4096, state_words=512, neuron_words=128,
+                   eligibility_words=2048),
+        CoreConfig(name="synaptic32", lanes=32, weight_words=2048, state_words=512, neuron_words=64,
+                   eligibility_words=1024),
     ]
     return {config.name: config for config in table}
 
 
 PRESETS = _presets()
-"""The named configurations, smallest first."""
+"""The named configurations: factored cores, then synaptic ones, each smallest first."""
 
 
 def preset(name: str) -> CoreConfig:

@@ -1,10 +1,11 @@
 """The core: memories, and the blocks that work on them.
 
-    entries ─► sequencer ─► scanner ─► scaler ─► issue ─► lanes ─► memories
-                               │ values                     ▲
-                               ├─► error unit ──────────────┤ poke
-                               └─► sender ─► results        │
-    access ──────────────────────────────────────────────── ┘
+    entries ─► sequencer ─► scanner ─► scaler ─► issue ─┬─► lanes ─► memories
+                               │ values                 │     ▲
+                               ├─► error unit ──────────│─────┤ poke
+                               └─► sender ─► results    │     │
+    access ─────────────────────────────────────────────│─────┘
+                                                        └─► synapses ─► eligibility, weights (synaptic cores)
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal
@@ -16,7 +17,7 @@ from .access import Access, AccessLayout
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .error import ErrorUnit
-from .isa import INSTRUCTION_BITS, INSTRUCTION_WORDS, Opcode, Register, Space
+from .isa import INSTRUCTION_BITS, INSTRUCTION_WORDS, Flag, Opcode, Register, Space
 from .issue import Issue
 from .lanes import Lanes
 from .random import KeyUnit
@@ -24,6 +25,7 @@ from .scaler import Scaler
 from .scanner import CONTEXTS, Scanner, Source
 from .sender import Sender
 from .sequencer import Sequencer
+from .synapses import Synapses
 
 __all__ = ["Core"]
 
@@ -38,7 +40,7 @@ class Core(wiring.Component):
     Members
     -------
     entries : In(stream of 16)
-        Events and ticks, `isa.event_entry` and `isa.tick_entry`.
+        Events, target values and ticks: `isa.event_entry`, `value_entry`, `tick_entry`.
     access : In(stream of AccessLayout), wdata : In(stream of 32), rdata : Out(stream of 32)
         Reads and writes of whole words, served when the core is idle.
     results : Out(stream of 32)
@@ -46,7 +48,7 @@ class Core(wiring.Component):
     idle : Out(1)
         No tick runs and the queue is empty.
     fault : Out(1)
-        An event beyond the spike memory was dropped; sticky until reset.
+        An event beyond the spike memory, or a target value too many, was dropped; sticky until reset.
     profile_opcode : Out(4), profile_issue : Out(1)
         The instruction that the core is busy with, and whether a word enters the lanes.
     """
@@ -93,6 +95,17 @@ class Core(wiring.Component):
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
             Source.POST: (post.read_port(), array.post_enable, array.post_address),
         }
+        if config.synaptic:
+            m.submodules.synapses = synapses = Synapses(config)
+            m.submodules.eligibility = eligibility = Memory(
+                shape=lanes * bits, depth=config.eligibility_words, init=[])
+            reads[Source.ELIGIBILITY] = (
+                eligibility.read_port(), synapses.eligibility_enable, synapses.eligibility_address)
+            for source, name in ((Source.WEIGHTS, "weights"), (Source.POST, "post")):
+                port, enable, address = reads[source]
+                mine = getattr(synapses, f"{name}_enable")
+                reads[source] = port, enable | mine, Mux(mine, getattr(synapses, f"{name}_address"), address)
+                m.d.comb += getattr(synapses, name).eq(port.data)
         spikes_write = spikes.write_port()
         spikes_read = spikes.read_port(transparent_for=[spikes_write])
         for source, (port, enable, address) in reads.items():
@@ -108,14 +121,26 @@ class Core(wiring.Component):
         ]
 
         # The path of a row.
+        to_lanes, in_synapses = Signal(), Signal()
+        m.d.comb += to_lanes.eq(issue.valid)
+        if config.synaptic:
+            synaptic = (issue.word.opcode == Opcode.LEARN) & ((issue.word.flags & Flag.SYNAPTIC) != 0)
+            data = reads[Source.ELIGIBILITY][0].data
+            m.d.comb += [
+                to_lanes.eq(issue.valid & ~synaptic), in_synapses.eq(synapses.busy),
+                synapses.valid.eq(issue.valid & synaptic), synapses.word.eq(issue.word),
+                synapses.psi.eq(array.psi), synapses.write_psi.eq(array.write_psi),
+                synapses.write_psi_address.eq(array.write_psi_address),
+                scanner.eligibility.eq(data), synapses.eligibility.eq(data),
+            ]
         connect(m, scanner.items, scaler.i)
         connect(m, scaler.o, issue.i)
         for c in range(CONTEXTS):
             m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
         m.d.comb += [
             scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key),
-            array.word.eq(issue.word), array.valid.eq(issue.valid),
-            issue.fenced.eq(array.busy | error.busy),
+            array.word.eq(issue.word), array.valid.eq(to_lanes),
+            issue.fenced.eq(array.busy | error.busy | in_synapses),
         ]
 
         # Values: to the error unit or the sender.
@@ -138,7 +163,7 @@ class Core(wiring.Component):
 
         # Instructions: from the program, or from host access while no tick runs.
         live, event_late = Signal(), Signal()
-        quiet = ~(scanner.busy | issue.busy | array.busy | error.busy | event_late)
+        quiet = ~(scanner.busy | issue.busy | array.busy | error.busy | in_synapses | event_late)
         with m.If(access.busy):
             m.d.comb += [
                 scanner.i.payload.eq(access.read.payload), scanner.i.valid.eq(access.read.valid),
@@ -170,11 +195,21 @@ class Core(wiring.Component):
             array.poke_clear.eq(error.poke_clear),
         ]
         results = Cat(array.result)
-        for memory, space, write, address, word in (
+        writes = [
             (weights, Space.WEIGHTS, array.write_weights, array.write_weights_address,
              Cat(result[:weight_bits] for result in array.result)),
             (state, Space.STATE, array.write_state, array.write_state_address, results),
-        ):
+        ]
+        if config.synaptic:
+            memory, space, write, address, word = writes[0]
+            mine = synapses.write_weights
+            writes[0] = (memory, space, write | mine, Mux(mine, synapses.write_weights_address, address),
+                         Mux(mine, synapses.weights_result, word))
+            mine = synapses.write_eligibility
+            writes.append((eligibility, Space.ELIGIBILITY, array.write_eligibility | mine,
+                           Mux(mine, synapses.write_eligibility_address, array.write_state_address),
+                           Mux(mine, synapses.eligibility_result, results)))
+        for memory, space, write, address, word in writes:
             port = memory.write_port()
             committed = access.write & (access.space == space)
             m.d.comb += [
@@ -198,8 +233,15 @@ class Core(wiring.Component):
             event_late.eq(event & in_range), event_address.eq(event_word),
             event_lane.eq(1 << sequencer.event_address[:lane_bits]),
         ]
-        with m.If(event & ~in_range):
+        value_in_range = sequencer.value_index < config.max_outputs
+        with m.If((event & ~in_range) | (sequencer.value_valid & ~value_in_range)):
             m.d.sync += self.fault.eq(1)
+        m.d.comb += [
+            error.value_write.eq((sequencer.value_valid & value_in_range) | access.target_write),
+            error.value_address.eq(Mux(access.busy, access.address, sequencer.value_index)),
+            error.value.eq(Mux(access.busy, access.target_value, sequencer.value)),
+            access.target_data.eq(error.value_data),
+        ]
         committed = access.write & (access.space == Space.SPIKES)
         m.d.comb += [
             spikes_read.en.eq(event | array.spikes_enable

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout, constant, saturated
 from .config import CoreConfig
-from .isa import Flag
+from .isa import VALUE_BITS, VALUE_FRACTION, Flag
 from .numerics import EXP_TABLE, RECIPROCAL_TABLE
 from .scanner import item_layout
 
@@ -39,6 +39,8 @@ class ErrorUnit(wiring.Component):
         The instruction of the item at `i`.
     target : In(11)
         Class.
+    value_write, value_address, value, value_data
+        The target values: a write, or a read while no error is made, whose data are there one cycle later.
     busy : Out(1)
     poke_lane, poke_value, poke_clear : Out
         To the lanes' result registers.
@@ -54,6 +56,10 @@ class ErrorUnit(wiring.Component):
             "i": In(stream.Signature(item_layout(config))),
             "instruction": In(InstructionLayout),
             "target": In(11),
+            "value_write": In(1),
+            "value_address": In(16),
+            "value": In(signed(VALUE_BITS)),
+            "value_data": Out(signed(VALUE_BITS)),
             "busy": Out(1),
             "poke_lane": Out(config.lanes),
             "poke_value": Out(signed(config.state_bits)),
@@ -74,10 +80,12 @@ class ErrorUnit(wiring.Component):
         m.submodules.exp = exp = Memory(shape=_EXP_BITS, depth=len(EXP_TABLE), init=EXP_TABLE)
         m.submodules.reciprocal = reciprocal = Memory(
             shape=_EXP_BITS, depth=len(RECIPROCAL_TABLE), init=RECIPROCAL_TABLE)
+        m.submodules.targets = targets = Memory(shape=signed(VALUE_BITS), depth=config.max_outputs, init=[])
         store, load = buffer.write_port(), buffer.read_port()
+        target_write, target_read = targets.write_port(), targets.read_port()
         exp_read, reciprocal_read = exp.read_port(), reciprocal.read_port()
 
-        softmax = Signal()
+        softmax, analog = Signal(), Signal()
         gain, one, dead = Signal(bits - 1), Signal(signed(bits)), Signal(bits)
         base = Signal(16)
         count = Signal(range(config.max_outputs + 1))
@@ -116,7 +124,13 @@ class ErrorUnit(wiring.Component):
         shifted = (product >> (_EXP_BITS + _LEAST_LEAD - fraction - 1)) >> lead
         output = Mux(softmax, ((shifted + 1) >> 1)[:bits].as_signed(), raw[1])
         error_4 = Signal(signed(bits))
-        m.d.sync += error_4.eq(saturated(Mux(index[3] == self.target, one, 0) - output, bits))
+        wanted = Mux(analog, target_read.data << fraction - VALUE_FRACTION, Mux(index[3] == self.target, one, 0))
+        m.d.sync += error_4.eq(saturated(wanted - output, bits))
+        m.d.comb += [
+            target_write.en.eq(self.value_write), target_write.addr.eq(self.value_address),
+            target_write.data.eq(self.value), self.value_data.eq(target_read.data),
+            target_read.addr.eq(Mux(self.busy, index[2], self.value_address)),
+        ]
         size = Mux(error_4 < 0, -error_4, error_4)
         write_next = Signal()
         error_5 = Signal(signed(bits))
@@ -131,6 +145,7 @@ class ErrorUnit(wiring.Component):
                     with m.If(item.end):
                         m.d.sync += [
                             softmax.eq((instruction.flags & Flag.SOFTMAX) != 0),
+                            analog.eq((instruction.flags & Flag.ANALOG) != 0),
                             gain.eq(instruction.x), dead.eq(instruction.z), base.eq(instruction.c),
                             one.eq(Mux((instruction.flags & Flag.SOFTMAX) != 0, 1 << fraction,
                                        constant(instruction.y, bits))),

@@ -45,16 +45,20 @@ _PORTS = """\
   clk                  clock, rising edge
   rst                  synchronous reset, active high; memories keep their contents, which at power-up are
                        zeros in simulation: write what a program reads
-  entries_*            stream in, 16 bits: bit 15 = 0: a spike of the neuron at address [14:0]
-                       = word * lanes + lane of the spike memory; bit 15 = 1: end of the tick's events,
-                       run the program with flags [14:11] (1 reset, 2 train, 4 target, 8 send), class [10:0]
+  entries_*            stream in, 16 bits: bits 15, 14 = 00: a spike of the neuron at address [13:0]
+                       = word * lanes + lane of the spike memory; 01: a target value [13:0], two's complement,
+                       in units of 2^-10, of output 0, 1, ... from one tick to the next; bit 15 = 1: end of the
+                       tick's events, run the program with flags [14:11] (1 reset, 2 train, 4 target, 8 send),
+                       class [10:0]
   access_*             stream in: [3:0] space, [4] write, [20:5] first word, [36:21] number of words;
                        spaces: 0 registers, 1 program, 2 weights, 3 state, 4 post factors, 5 spikes,
-                       6 surrogate table; served when the core is idle
+                       6 surrogate table, 7 target values, 8 eligibility (none in a factored core); served
+                       when the core is idle
   wdata_*, rdata_*     streams, 32 bits: the elements of an access in ascending order, two's complement
   results_*            stream out, 32 bits: per SEND a header {stream: 8, kind: 8, count: 16}, elements
   idle                 no tick runs and the queue of entries is empty
-  fault                an event beyond the spike memory was dropped; sticky until reset
+  fault                an event beyond the spike memory, or a target value too many, was dropped; sticky
+                       until reset
   profile_opcode       the instruction that the core works for (0: none)
   profile_issue        a word enters the lanes
 A stream moves its payload in a cycle in which valid and ready are both high."""

@@ -23,9 +23,9 @@ __all__ = [
     "BoardFlag", "FrameType", "Identity", "element_bytes",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Of frames; a host talks only to boards of its own."""
-CORE_VERSION = 1
+CORE_VERSION = 2
 """Of instructions, memories and what they compute; a host talks only to cores of its own."""
 
 
@@ -117,6 +117,7 @@ IDENTITY_FIELDS: dict[str, str] = {
     "queue_depth": "H",
     "max_outputs": "H",
     "weight_words": "I",
+    "eligibility_words": "I",
 }
 """Payload of IDENTITY: little-endian, without padding. `protocol_version` stays the first byte for ever."""
 

@@ -14,8 +14,9 @@ from .config import CoreConfig
 from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
 
 __all__ = [
-    "FIELDS", "INSTRUCTION_BITS", "INSTRUCTION_WORDS", "TICK_ENTRY", "Flag", "Instruction", "Opcode",
-    "Register", "Space", "TickFlag", "event_entry", "space_shape", "tick_entry",
+    "ADDRESS_BITS", "FIELDS", "INSTRUCTION_BITS", "INSTRUCTION_WORDS", "TICK_ENTRY", "VALUE_BITS", "VALUE_ENTRY",
+    "VALUE_FRACTION", "Flag", "Instruction", "Opcode", "Register", "Space", "TickFlag", "event_entry", "space_shape",
+    "tick_entry", "value_entry",
 ]
 
 
@@ -41,7 +42,9 @@ class Opcode(IntEnum):
     SEND = 8
     """Values or spikes of a population to the host."""
     CLEAR = 9
-    """Zero to a range of the state or spike memory."""
+    """Zero to a range of the state, spike or eligibility memory."""
+    REGULATE = 11
+    """Activity of a population against its aim, to its accumulators (10 is host access, see `scanner`)."""
 
 
 class Flag(IntFlag):
@@ -55,6 +58,12 @@ class Flag(IntFlag):
     """STEP: a spike resets to zero, not by subtraction."""
     LEAKY = 8
     """STEP: a readout without spikes."""
+    SYNAPTIC = 8
+    """For eligibility traces of single synapses (only in synaptic cores). LEARN: through these. POST: surrogate
+    derivative and learning signal apart. TRACE: a trace that is not zero stays at least one unit. CLEAR: of
+    the eligibility memory."""
+    ANALOG = 8
+    """ERROR: against target values, not against a class."""
     HASHED = 4
     """FEEDBACK, INTEGRATE by target: through hashed weights, not through the synapse memory."""
     SOFTMAX = 4
@@ -64,6 +73,8 @@ class Flag(IntFlag):
     TABLE_1 = 16
     TABLE_2 = 32
     """POST: bits 0 and 1 of the surrogate table's number."""
+    ADAPTIVE = 64
+    """STEP, POST, LEARN: of neurons whose threshold adapts (only in synaptic cores)."""
 
 
 class TickFlag(IntFlag):
@@ -161,6 +172,10 @@ class Space(IntEnum):
     POST = 4
     SPIKES = 5
     SURROGATE = 6
+    TARGETS = 7
+    """Target values of the outputs."""
+    ELIGIBILITY = 8
+    """Eligibility traces, each at the address of its weight; no words in a factored core."""
 
 
 class Register(IntEnum):
@@ -185,18 +200,36 @@ def space_shape(config: CoreConfig, space: Space) -> tuple[int, int, int, bool]:
         Space.POST: (config.neuron_words, lanes, config.state_bits, True),
         Space.SPIKES: (config.neuron_words, lanes, 1, False),
         Space.SURROGATE: (config.surrogates * SURROGATE_ENTRIES, 1, SURROGATE_BITS, False),
+        Space.TARGETS: (config.max_outputs, 1, VALUE_BITS, True),
+        Space.ELIGIBILITY: (config.eligibility_words, lanes, config.state_bits, True),
     }[space]
 
 
 TICK_ENTRY = 1 << 15
-"""Bit of a 16-bit queue entry that tells a tick from an event."""
+"""Bit of a 16-bit queue entry that tells a tick from the rest."""
+VALUE_ENTRY = 1 << 14
+"""Without that bit: this one tells a target value from an event."""
+ADDRESS_BITS = 14
+VALUE_BITS, VALUE_FRACTION = 14, 10
+"""Bits of a target value, two's complement, and its fraction bits: -8 to 8."""
 
 
 def event_entry(address: int) -> int:
     """Queue entry of a spike of neuron `address` = word * lanes + lane of the spike memory."""
-    if not 0 <= address < TICK_ENTRY:
-        raise ValueError(f"event address must be 0 to {TICK_ENTRY - 1}, not {address}")
+    if not 0 <= address < 1 << ADDRESS_BITS:
+        raise ValueError(f"event address must be 0 to {(1 << ADDRESS_BITS) - 1}, not {address}")
     return address
+
+
+def value_entry(value: int) -> int:
+    """Queue entry of a target value in units of 2^-10: of output 0, then 1, 2, ... from one tick to the next.
+
+    An output that gets none keeps what it had.
+    """
+    limit = 1 << VALUE_BITS - 1
+    if not -limit <= value < limit:
+        raise ValueError(f"target value must be {-limit} to {limit - 1}, not {value}")
+    return VALUE_ENTRY | value & (1 << VALUE_BITS) - 1
 
 
 def tick_entry(flags: TickFlag, target: int = 0) -> int:

@@ -15,7 +15,11 @@ __all__ = ["Issue", "word_layout"]
 
 
 def word_layout(config: CoreConfig) -> data.StructLayout:
-    """What the lanes do with one word."""
+    """What the lanes, or the synapses' traces, do with one word."""
+    synaptic = {
+        "limit": 1,                             # the word of a threshold's rise, before the one it belongs to
+        "leak": signed(config.state_bits),      # LEARN: of the eligibility trace
+    } if config.synaptic else {}
     return data.StructLayout({
         "opcode": Opcode,
         "flags": 7,
@@ -28,19 +32,20 @@ def word_layout(config: CoreConfig) -> data.StructLayout:
         "target": 16,               # INTEGRATE by target: accumulator word and lane of the row
         "target_lane": (config.lanes - 1).bit_length(),
         "scalar": signed(config.state_bits),
-        "addend": signed(config.state_bits),    # theta, or one
+        "addend": signed(config.state_bits),    # theta, one, or the threshold's rise at a spike
         "hash": 32,
         "count": 10,                # POST: valid lanes of the last word
         "shift": 4,
+        **synaptic,
     })
 
 
 class Issue(wiring.Component):
     """Runs through the words of each row.
 
-    Instructions on neurons (TRACE, STEP, POST, CLEAR) come as one or two rows, whose hashes are
-    those of their phases; the words then alternate between the phases, beginning as soon as the
-    first row is there.
+    Instructions on neurons (TRACE, STEP, POST, REGULATE, CLEAR) come as one or two rows, whose hashes
+    are those of their phases; the words then alternate between the phases, beginning as soon as the
+    first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
     Parameters
     ----------
@@ -90,11 +95,15 @@ class Issue(wiring.Component):
         word = Signal(word_layout(config))
         state_step = Signal(2)
         scalar_1 = Signal(signed(bits))
+        final = ~two_phases | phase
+        adaptive, limited = Signal(), Signal()      # the word of the rise is wanted; it has been
+        limit, limit_address = Signal(), Signal(16)
 
         last_word, take, start = Signal(), Signal(), Signal()
         begun = Signal()                      # the first row of the instruction has been taken
         m.d.comb += [
-            last_word.eq((left == 1) & (~two_phases | phase)),
+            limit.eq(adaptive & final & ~limited),
+            last_word.eq((left == 1) & final & ~limit),
             # An end passes while the last row is still at work: nothing of its context is needed any more.
             self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
             self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
@@ -107,11 +116,16 @@ class Issue(wiring.Component):
             self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
             self.word.hash.eq(Mux(phase, hash_1, hash_0)),
         ]
-        with m.If(self.valid):
+        if config.synaptic:
+            m.d.comb += [self.word.limit.eq(limit), self.word.state.eq(Mux(limit, limit_address, word.state))]
+        with m.If(self.valid & limit):
+            m.d.sync += [limited.eq(1), limit_address.eq(limit_address + 1)]
+        with m.Elif(self.valid):
+            m.d.sync += limited.eq(0)
             m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
             with m.If(two_phases):
                 m.d.sync += phase.eq(~phase)
-            with m.If(~two_phases | phase):
+            with m.If(final):
                 m.d.sync += [
                     left.eq(left - 1), word.neuron.eq(word.neuron + 1),
                     hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step),
@@ -130,6 +144,13 @@ class Issue(wiring.Component):
             with m.Else():
                 m.d.comb += start.eq(1)
         pair = Signal()
+        neurons = (new.opcode == Opcode.STEP) | (new.opcode == Opcode.POST)
+        if config.synaptic:
+            with m.If(start):
+                m.d.sync += [
+                    adaptive.eq(neurons & ((new.flags & Flag.ADAPTIVE) != 0)), limited.eq(0),
+                    limit_address.eq(new.b), word.leak.eq(constant(new.y, bits)),
+                ]
         m.d.comb += pair.eq((new.opcode == Opcode.STEP) | ((new.opcode == Opcode.TRACE) & wide))
         with m.If(start):
             m.d.sync += [
@@ -156,6 +177,6 @@ class Issue(wiring.Component):
                         m.d.sync += [word.single.eq(1), word.scalar.eq(constant(new.y, bits))]
                 with m.Case(Opcode.POST):
                     m.d.sync += [left.eq(new.rows), word.state.eq(new.a + 1), state_step.eq(2)]
-                with m.Case(Opcode.CLEAR):
+                with m.Case(Opcode.CLEAR, Opcode.REGULATE):
                     m.d.sync += left.eq(new.rows)
         return m

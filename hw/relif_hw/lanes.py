@@ -9,6 +9,10 @@ Stages of a word; c0 is the cycle in which the memories are addressed:
 
 FEEDBACK, POST and an INTEGRATE of hashed weights need those or the surrogate at c1, which take two
 cycles more to make; they wait that long before c0 (the program's fences keep other words away).
+
+Where thresholds adapt, a word with the threshold's rise B goes right before the one of the membrane:
+theta + B is then in the result registers one cycle before the membrane is there to be compared (STEP),
+and at hand where the distance to it is taken (POST).
 """
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
@@ -16,21 +20,14 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import saturated
+from .arithmetic import Stages, aligned, saturated
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .issue import word_layout
-from .numerics import RANDOM_BITS, SURROGATE_BITS, SURROGATE_ENTRIES
-from .random import GroupHash
+from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
+from .random import GroupHash, lane_random
 
 __all__ = ["Lanes"]
-
-
-def _aligned(random, shift):
-    """`align` of the golden model: a random number as a fraction of `shift` bits."""
-    if shift >= RANDOM_BITS:
-        return Cat(Const(0, shift - RANDOM_BITS), random)
-    return random[RANDOM_BITS - shift:]
 
 
 class Lanes(wiring.Component):
@@ -52,6 +49,10 @@ class Lanes(wiring.Component):
         data one cycle after the address.
     write_NAME, write_NAME_address, result, result_spikes : writes of the same; post and spikes
         share the neuron address.
+    write_eligibility : Out(1)
+        CLEAR of a word of the eligibility memory, at `write_state_address`.
+    psi : Out(lanes * SURROGATE_BITS), write_psi : Out(1), write_psi_address : Out(16)
+        POST with SYNAPTIC: the surrogate derivatives of a word of neurons.
     live : Out(1)
         A post factor that is not zero is being written.
     poke_lane : In(lanes), poke_value : In(signed), poke_clear : In(1)
@@ -74,6 +75,8 @@ class Lanes(wiring.Component):
             "spikes_address": Out(16), "spikes_enable": Out(1), "spikes": In(lanes),
             "write_weights_address": Out(16), "write_state_address": Out(16), "write_neuron_address": Out(16),
             "write_weights": Out(1), "write_state": Out(1), "write_post": Out(1), "write_spikes": Out(1),
+            "write_eligibility": Out(1), "write_psi": Out(1), "write_psi_address": Out(16),
+            "psi": Out(lanes * SURROGATE_BITS),
             "result": Out(signed(bits)).array(lanes), "result_spikes": Out(lanes),
             "live": Out(1),
             "poke_lane": In(lanes), "poke_value": In(signed(bits)), "poke_clear": In(1),
@@ -91,7 +94,7 @@ class Lanes(wiring.Component):
         m.d.comb += [
             late_hash.eq((self.word.opcode == Opcode.FEEDBACK) | (
                 (self.word.opcode == Opcode.INTEGRATE) & ((self.word.flags & Flag.HASHED) != 0))),
-            late.eq(late_hash | (self.word.opcode == Opcode.POST)),
+            late.eq(late_hash | ((self.word.opcode == Opcode.POST) & ~self._limit(self.word))),
         ]
         p1_valid, p2_valid = Signal(), Signal()
         p1, p2 = Signal(word_layout(config)), Signal(word_layout(config))
@@ -101,7 +104,7 @@ class Lanes(wiring.Component):
         with m.If(p1_valid):
             m.d.sync += p2.eq(p1)
 
-        # What each stage knows of its word: registers made as they are asked for.
+        # What each stage knows of its word.
         c0 = Signal(word_layout(config))
         c0_valid = Signal()
         m.d.comb += [
@@ -113,41 +116,41 @@ class Lanes(wiring.Component):
         step, trace = c0.opcode == Opcode.STEP, c0.opcode == Opcode.TRACE
         hashed = (integrate | feedback) & ((c0.flags & Flag.HASHED) != 0)
         learn, post, clear = c0.opcode == Opcode.LEARN, c0.opcode == Opcode.POST, c0.opcode == Opcode.CLEAR
-        known = {
+        regulate, limit = c0.opcode == Opcode.REGULATE, self._limit(c0)
+        synaptic = Const(0) if not config.synaptic else (c0.flags & Flag.SYNAPTIC) != 0
+        m.submodules.stages = stages = Module()
+        at = Stages(stages, "c", {
             ("valid", 0): c0_valid,
-            ("mac", 0): c0_valid & ((integrate & ~by_target) | feedback),
+            ("mac", 0): c0_valid & ((integrate & ~by_target) | feedback | regulate),
+            ("regulate", 0): regulate,
             ("tree", 0): c0_valid & integrate & by_target,
             ("hashed", 0): hashed,
-            ("decay", 0): c0_valid & (step | trace),
-            ("step", 0): c0_valid & step,
+            ("decay", 0): c0_valid & (step | trace) & ~limit,
+            ("step", 0): c0_valid & step & ~limit,
+            ("limit", 0): c0_valid & limit,
+            ("adaptive", 0): step & ((c0.flags & Flag.ADAPTIVE) != 0),
+            ("keeps", 0): trace & synaptic & (c0.phase | c0.single),
             ("learn", 0): c0_valid & learn,
             ("by_target", 0): by_target,
-            ("post", 0): c0_valid & post,
-            ("spiking", 0): c0_valid & step & ((c0.flags & Flag.LEAKY) == 0),
+            ("post", 0): c0_valid & post & ~limit,
+            ("apart", 0): c0_valid & post & ~limit & synaptic,
+            ("spiking", 0): c0_valid & step & ~limit & ((c0.flags & Flag.LEAKY) == 0),
             ("reset_zero", 0): (c0.flags & Flag.RESET_ZERO) != 0,
-            ("clear_state", 0): c0_valid & clear & ((c0.flags & Flag.SPIKES) == 0),
+            ("clear_state", 0): c0_valid & clear & ((c0.flags & (Flag.SPIKES | Flag.SYNAPTIC)) == 0),
+            ("clear_traces", 0): c0_valid & clear & synaptic,
             ("clear_spikes", 0): c0_valid & clear & ((c0.flags & Flag.SPIKES) != 0),
             ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
             ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
             ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
             ("addend", 0): c0.addend, ("count", 0): c0.count,
-        }
-
-        m.submodules.stages = stages = Module()
-
-        def at(name, stage):
-            if (name, stage) not in known:
-                before = at(name, stage - 1)
-                known[name, stage] = register = Signal.like(before, name=f"c{stage}_{name}")
-                stages.d.sync += register.eq(before)
-            return known[name, stage]
+        })
 
         # Addresses.
         m.d.comb += [
             self.state_address.eq(self.word.state),
             self.state_enable.eq(self.valid & (
                 (self.word.opcode == Opcode.STEP) | (self.word.opcode == Opcode.TRACE)
-                | (self.word.opcode == Opcode.POST)
+                | (self.word.opcode == Opcode.POST) | (self.word.opcode == Opcode.REGULATE)
                 | ((self.word.opcode == Opcode.LEARN) & ((self.word.flags & Flag.BY_TARGET) != 0)))),
             self.weights_address.eq(c0.weight),
             self.weights_enable.eq(c0_valid & (learn | ((integrate | feedback) & ~hashed))),
@@ -179,6 +182,9 @@ class Lanes(wiring.Component):
         result = [Signal(signed(bits), name=f"c6_result_{lane}") for lane in range(lanes)]
         phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
         constant = at("addend", 4)
+        if config.synaptic:
+            began = Signal(lanes, name="c5_began")              # the trace was not zero before
+            m.d.sync += began.eq(Cat(kept.any() for kept in keep))
         with m.If(decay):
             for lane in range(lanes):
                 spike = c4_spikes[lane]
@@ -201,15 +207,22 @@ class Lanes(wiring.Component):
             for lane in range(lanes):
                 beyond = at("last", 4) & (lane >= at("count", 4))
                 m.d.sync += [y[lane].eq(Mux(beyond, 0, term[lane])), addend[lane].eq(0)]
-        with m.Elif(at("clear_state", 4) | at("clear_spikes", 4)):
+        with m.Elif(at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)):
             for lane in range(lanes):
                 m.d.sync += [y[lane].eq(0), addend[lane].eq(0)]
+        with m.Elif(at("limit", 4)):
+            for lane in range(lanes):
+                m.d.sync += [y[lane].eq(keep[lane]), addend[lane].eq(constant)]
         with m.If(at("learn", 5)):
             for lane in range(lanes):
                 m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
         with m.Elif(at("valid", 5) & ~at("mac", 5) & ~at("tree", 5)):
             for lane in range(lanes):
-                m.d.sync += result[lane].eq(saturated(y[lane] + addend[lane], bits))
+                total = y[lane] + addend[lane]
+                m.d.sync += result[lane].eq(saturated(total, bits))
+                if config.synaptic:
+                    with m.If(at("keeps", 5) & began[lane] & (total == 0)):
+                        m.d.sync += result[lane].eq(1)
         with m.Elif(self.poke_clear | self.poke_lane.any()):
             for lane in range(lanes):
                 with m.If(self.poke_lane[lane]):
@@ -220,7 +233,13 @@ class Lanes(wiring.Component):
         # c6: writes.
         spiking = at("spiking", 6) & at("phase", 6)
         poked_spikes = Cat(result[lane][0] for lane in range(lanes))
-        fired = Cat(result[lane] >= at("addend", 6) for lane in range(lanes))
+        limits = [at("addend", 6)] * lanes
+        if config.synaptic:
+            risen = [Signal(signed(bits), name=f"c7_risen_{lane}") for lane in range(lanes)]
+            with m.If(at("limit", 6)):
+                m.d.sync += [risen[lane].eq(result[lane]) for lane in range(lanes)]
+            limits = [Mux(at("adaptive", 6), risen[lane], limits[lane]) for lane in range(lanes)]
+        fired = Cat(result[lane] >= limits[lane] for lane in range(lanes))
         m.d.comb += [
             self.write_weights.eq(at("learn", 6)),
             self.write_state.eq(at("decay", 6) | at("clear_state", 6)),
@@ -233,14 +252,27 @@ class Lanes(wiring.Component):
             self.live.eq(at("post", 6) & Cat(result[lane].any() for lane in range(lanes)).any()),
         ]
         m.d.comb += [self.result[lane].eq(result[lane]) for lane in range(lanes)]
+        if config.synaptic:
+            within = [~at("last", 1) | (lane < at("count", 1)) for lane in range(lanes)]
+            m.d.comb += [
+                self.write_eligibility.eq(at("clear_traces", 6)),
+                self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
+                self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
+            ]
         m.d.comb += self.busy.eq(Cat(
             self.valid, p1_valid, p2_valid, *(at("valid", n) for n in range(7)), *self._tree_busy).any())
         return m
+
+    def _limit(self, word):
+        """Whether the word holds the threshold's rise."""
+        return word.limit if self.config.synaptic else Const(0)
 
     def _surrogates(self, m, p1, p1_valid, p2, p2_valid):
         """The surrogate derivative of each lane at c1: P1 |U - theta|, P2 the table's address."""
         config = self.config
         index_bits = (SURROGATE_ENTRIES - 1).bit_length()
+        rising, constant = Signal(), Signal(signed(config.state_bits))     # the word before had the threshold's rise
+        m.d.sync += [rising.eq(self.valid & self._limit(self.word)), constant.eq(self.word.addend)]
         psi = []
         for lane in range(config.lanes):
             table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[])
@@ -250,7 +282,14 @@ class Lanes(wiring.Component):
                 write.en.eq(self.table_write), write.addr.eq(self.table_address), write.data.eq(self.table_value),
             ]
             distance = Signal(config.state_bits + 1, name=f"p2_distance_{lane}")
-            v = self.state.word_select(lane, config.state_bits).as_signed() - p1.addend
+            state = self.state.word_select(lane, config.state_bits).as_signed()
+            limit = p1.addend
+            if config.synaptic:
+                risen = Signal(signed(config.state_bits), name=f"p1_risen_{lane}")
+                with m.If(rising):
+                    m.d.sync += risen.eq(saturated(state + constant, config.state_bits))
+                limit = Mux((p1.flags & Flag.ADAPTIVE) != 0, risen, limit)
+            v = state - limit
             with m.If(p1_valid):
                 m.d.sync += distance.eq(Mux(v < 0, -v, v))
             steps = distance >> p2.shift
@@ -283,7 +322,7 @@ class Lanes(wiring.Component):
         keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
         totals = [Signal(signed(config.accumulator_bits), name=f"total_{lane}") for lane in range(lanes)]
 
-        keeps = {n: at("decay", n) | at("learn", n) for n in (1, 2, 3)}
+        keeps = {n: at("decay", n) | at("learn", n) | at("limit", n) for n in (1, 2, 3)}
         for lane in range(lanes):
             group, number = divmod(lane, 4)
             hash_word = group_hash.o[group]
@@ -293,6 +332,8 @@ class Lanes(wiring.Component):
             feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), hash_word.word_select(3 - number, 8)).as_signed()
             with m.If(at("mac", 1) | at("tree", 1)):
                 m.d.sync += [a[lane].eq(Mux(at("hashed", 1), feedback, weight)), b[lane].eq(at("scalar", 1))]
+                with m.If(at("regulate", 1)):
+                    m.d.sync += a[lane].eq(state)
             with m.Elif(at("learn", 1)):
                 m.d.sync += [
                     a[lane].eq(Mux(at("by_target", 1), state, post)), b[lane].eq(at("scalar", 1)),
@@ -300,8 +341,11 @@ class Lanes(wiring.Component):
                 ]
             with m.Elif(at("decay", 1)):
                 m.d.sync += [a[lane].eq(state), b[lane].eq(at("scalar", 1)), keep[2][lane].eq(state)]
+            with m.Elif(at("limit", 1)):
+                m.d.sync += keep[2][lane].eq(state)
             with m.Elif(at("post", 1)):
-                m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(psi[lane] << (mac_shift - 7))]
+                m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(Mux(
+                    at("apart", 1), at("scalar", 1), psi[lane] << (mac_shift - 7)))]
         with m.If(at("valid", 2)):
             for lane in range(lanes):
                 m.d.sync += product[lane].eq(a[lane] * b[lane])
@@ -309,23 +353,23 @@ class Lanes(wiring.Component):
             with m.If(keeps[n]):
                 for lane in range(lanes):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
-        random = []
-        for lane in range(lanes):
-            group, number = divmod(lane, 4)
-            hash_word = group_hash.o[group]
-            random.append(Cat(hash_word[(bit - 8 * number) % 32] for bit in range(16, 32)))
-        with m.If(at("mac", 3) | at("tree", 3)):
+        random = [lane_random(group_hash.o, lane) for lane in range(lanes)]
+        with m.If(at("mac", 3) & at("regulate", 3)):
+            aim = Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed()
+            for lane in range(lanes):
+                m.d.sync += term[lane].eq((product[lane] + aim) >> decay_shift)
+        with m.Elif(at("mac", 3) | at("tree", 3)):
             for lane in range(lanes):
                 m.d.sync += term[lane].eq((product[lane] + (1 << mac_shift - 1)) >> mac_shift)
         with m.Elif(at("learn", 3)):
             for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + _aligned(random[lane], update_shift)) >> update_shift)
-        with m.Elif(at("decay", 3)):
+                m.d.sync += term[lane].eq((product[lane] + aligned(random[lane], update_shift)) >> update_shift)
+        with m.Elif(at("decay", 3) | at("apart", 3)):
             for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + _aligned(random[lane], decay_shift)) >> decay_shift)
+                m.d.sync += term[lane].eq((product[lane] + aligned(random[lane], decay_shift)) >> decay_shift)
         with m.Elif(at("post", 3)):
             for lane in range(lanes):
-                rounding = Cat(Const(0, mac_shift - 7), _aligned(random[lane], 7))
+                rounding = Cat(Const(0, mac_shift - 7), aligned(random[lane], 7))
                 m.d.sync += term[lane].eq((product[lane] + rounding) >> mac_shift)
         return totals, term, keep[4]
 

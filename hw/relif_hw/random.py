@@ -4,13 +4,13 @@ The functions are those of `relif_hw.numerics`, cut into pipeline stages; each s
 32-bit addition.
 """
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .numerics import GROUP_STEP, HASH_MASK
 
-__all__ = ["GroupHash", "KeyUnit", "MIX_STAGES", "mix_stage"]
+__all__ = ["GroupHash", "KeyUnit", "MIX_STAGES", "lane_random", "mix_stage"]
 
 MIX_STAGES = 3
 """Additions, and so pipeline stages, of `numerics.mix`."""
@@ -27,6 +27,12 @@ def mix_stage(x, stage):
     x = x ^ (x >> 6)
     y = (x + (x << 8))[:32]
     return y ^ (y >> 17)
+
+
+def lane_random(hashes, lane, turn=0):
+    """The 16-bit random number of a lane, `numerics.lane_random`; `turn` 4 gives another one."""
+    group, number = divmod(lane, 4)
+    return Cat(hashes[group][(bit - 8 * number - turn) % 32] for bit in range(16, 32))
 
 
 class GroupHash(wiring.Component):

@@ -6,7 +6,8 @@
     key + row     mix   mix   mix             hash
      └─ a row that needs the address alone, if nothing is ahead of it, goes to the queue at once
 
-A row of LEARN or FEEDBACK whose scalar rounds to zero is dropped: it would change nothing. Rows gather
+A row of LEARN or FEEDBACK whose scalar rounds to zero is dropped: it would change nothing, but for the
+eligibility traces of a synaptic LEARN, whose rows all go on. Rows gather
 in the short queue behind one of many words, so that what follows is ready when it is done.
 """
 
@@ -83,7 +84,7 @@ class Scaler(wiring.Component):
         hashes = [Signal(32, name=f"m{n}_hash") for n in range(1, stages + 1)]
         addresses = [Signal(16, name=f"m{n}_address") for n in range(1, stages + 1)]
         learns = [Signal(name=f"m{n}_learns") for n in range(1, stages)]
-        scaled = [Signal(name=f"m{n}_scaled") for n in range(1, stages)]
+        drops = [Signal(name=f"m{n}_drops") for n in range(1, stages)]
 
         row = Signal(row_layout(self.config))
         row_valid, row_ready = Signal(), Signal()
@@ -102,7 +103,7 @@ class Scaler(wiring.Component):
                 if n > 1:
                     m.d.sync += addresses[n].eq(addresses[n - 1])
                 if 0 < n < stages - 1:
-                    m.d.sync += [learns[n].eq(learns[n - 1]), scaled[n].eq(scaled[n - 1])]
+                    m.d.sync += [learns[n].eq(learns[n - 1]), drops[n].eq(drops[n - 1])]
         m.d.comb += self.i.ready.eq(~valid[0] | leave[0])
 
         # M1: operands.
@@ -110,13 +111,17 @@ class Scaler(wiring.Component):
         incoming = Array(self.contexts)[item.context]
         integrate, feedback = incoming.opcode == Opcode.INTEGRATE, incoming.opcode == Opcode.FEEDBACK
         hashed = (integrate | feedback) & ((incoming.flags & Flag.HASHED) != 0)
+        learn = incoming.opcode == Opcode.LEARN
+        synaptic = learn & ((incoming.flags & Flag.SYNAPTIC) != 0)
         factor = Signal(bits)          # the mantissa, B - 1 bits
         shift_1, base = Signal(6), Signal(16)
         plain = Signal()               # needs nothing but its address
         with m.If(enter[0]):
             m.d.sync += [
                 items[0].eq(item),
-                learns[0].eq(incoming.opcode == Opcode.LEARN), scaled[0].eq(is_scaled(incoming.opcode)),
+                # A trace that has begun holds one unit more than it stands for.
+                items[0].value.eq(item.value - (synaptic & ~item.value[-1])),
+                learns[0].eq(learn), drops[0].eq((learn & ~synaptic) | feedback),
                 plain.eq(item.end | (integrate & ~hashed) | (incoming.opcode == Opcode.CLEAR)),
                 hashes[0].eq(Mux(hashed, self.feedback_key, self.key) + (incoming.stream << 16) + item.row),
                 factor.eq(incoming.x[:bits - 1]), shift_1.eq(incoming.shift),
@@ -147,7 +152,7 @@ class Scaler(wiring.Component):
         with m.If(enter[4]):
             m.d.sync += [
                 scalar.eq(saturated((shifted_4 + random) >> RANDOM_BITS, bits)),
-                droppable.eq(scaled[3] & ~items[3].end), hashes[4].eq(hashes[3]),
+                droppable.eq(drops[3] & ~items[3].end), hashes[4].eq(hashes[3]),
             ]
         m.d.comb += [
             drop.eq(droppable & (scalar == 0)),

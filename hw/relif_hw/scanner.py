@@ -31,6 +31,7 @@ class Source(enum.Enum, shape=3):
     STATE = 2
     POST = 3
     WEIGHTS = 4
+    ELIGIBILITY = 5
 
 
 def item_layout(config: CoreConfig) -> data.StructLayout:
@@ -66,8 +67,8 @@ class Scanner(wiring.Component):
         What the context that has been in use for longest does; for measurements.
     read_source : Out(Source), read_address : Out(16), read_enable : Out(1)
         A read of the memory; its data must be there from the next cycle on, until the next read.
-    spikes, state, post, weights : In
-        Data of the memories.
+    spikes, state, post, weights, eligibility : In
+        Data of the memories; the last one in a synaptic core alone.
     items : Out(stream of item_layout)
         Rows for the lanes.
     values : Out(stream of item_layout)
@@ -90,6 +91,7 @@ class Scanner(wiring.Component):
             "state": In(lanes * bits),
             "post": In(lanes * bits),
             "weights": In(lanes * config.weight_bits),
+            **({"eligibility": In(lanes * bits)} if config.synaptic else {}),
             "items": Out(stream.Signature(item_layout(config))),
             "values": Out(stream.Signature(item_layout(config))),
         })
@@ -172,6 +174,9 @@ class Scanner(wiring.Component):
             with m.Case(Source.SPIKES):
                 for lane in range(lanes):
                     m.d.comb += values.word_select(lane, bits).eq(self.spikes[lane])
+            if self.config.synaptic:
+                with m.Case(Source.ELIGIBILITY):
+                    m.d.comb += values.eq(self.eligibility)
         with m.If(s1_sparse):
             m.d.comb += marks.eq(Cat(values.word_select(lane, bits).any() for lane in range(lanes)))
         with m.Else():
@@ -270,7 +275,7 @@ class Scanner(wiring.Component):
                 m.d.sync += left.eq(2)
             with m.Case(Opcode.TRACE):
                 m.d.sync += left.eq(Mux(is_wide, 2, 1))
-            with m.Case(Opcode.POST, Opcode.CLEAR):
+            with m.Case(Opcode.POST, Opcode.CLEAR, Opcode.REGULATE):
                 m.d.sync += left.eq(1)
             with m.Case(Opcode.ERROR):
                 m.d.sync += [source.eq(Source.STATE), wide.eq(1), address.eq(i.a + 1)]
@@ -285,6 +290,7 @@ class Scanner(wiring.Component):
             with m.Case(READ):
                 m.d.sync += left.eq(self.config.lanes)
                 with m.Switch(i.flags):
-                    for space in (Space.SPIKES, Space.STATE, Space.POST, Space.WEIGHTS):
+                    spaces = [Space.SPIKES, Space.STATE, Space.POST, Space.WEIGHTS]
+                    for space in spaces + [Space.ELIGIBILITY] * self.config.synaptic:
                         with m.Case(space):
                             m.d.sync += source.eq(Source[space.name])

@@ -1,13 +1,13 @@
 """The sequencer: takes events and ticks from the queue and runs the tick program."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import Opcode
+from .isa import ADDRESS_BITS, VALUE_BITS, Flag, Opcode
 
 __all__ = ["Sequencer"]
 
@@ -23,8 +23,10 @@ class Sequencer(wiring.Component):
     -------
     entries : In(stream of 16)
         Events and ticks, see `relif_hw.isa`.
-    event_address : Out(15), event : Out(1)
+    event_address : Out(14), event : Out(1)
         A spike to set.
+    value : Out(14), value_index : Out(16), value_valid : Out(1)
+        A target value to set, and its output.
     fetch_address : Out(8), fetch : Out(1), fetched : In(InstructionLayout)
         The program memory.
     dispatch : Out(stream of InstructionLayout)
@@ -49,8 +51,11 @@ class Sequencer(wiring.Component):
         self.config = config
         super().__init__({
             "entries": In(stream.Signature(16)),
-            "event_address": Out(15),
+            "event_address": Out(ADDRESS_BITS),
             "event": Out(1),
+            "value": Out(signed(VALUE_BITS)),
+            "value_index": Out(16),
+            "value_valid": Out(1),
             "fetch_address": Out(8),
             "fetch": Out(1),
             "fetched": In(InstructionLayout),
@@ -79,26 +84,32 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             queue.w_data.eq(self.entries.payload), queue.w_en.eq(self.entries.valid),
             self.entries.ready.eq(queue.w_rdy),
-            self.event_address.eq(entry[:15]),
+            self.event_address.eq(entry[:ADDRESS_BITS]),
+            self.value.eq(entry[:VALUE_BITS].as_signed()),
             self.dispatch.payload.eq(instruction),
             self.fetch_address.eq(address),
             skip.eq(((instruction.when & ~flags) != 0)
-                    | ((instruction.opcode == Opcode.LEARN) & self.quiet & ~self.live)),
+                    | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
+                       & self.quiet & ~self.live)),
         ]
         # What scans no memory may be made ready before the fence opens; `Issue` holds it back.
         issue_waits = Signal()
         with m.Switch(instruction.opcode):
-            with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST):
+            with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
                 m.d.comb += issue_waits.eq(1)
         waits = instruction.fence & ~self.quiet & ~issue_waits
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
-                    with m.If(~entry[15]):
+                    with m.If(entry[14:] == 0):
                         m.d.comb += [self.event.eq(1), queue.r_en.eq(1)]
+                    with m.Elif(entry[14:] == 1):
+                        m.d.comb += [self.value_valid.eq(1), queue.r_en.eq(1)]
+                        m.d.sync += self.value_index.eq(self.value_index + ~self.value_index.all())
                     with m.Elif(self.keys_ready & self.quiet):
                         m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
-                        m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1)]
+                        m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1),
+                                     self.value_index.eq(0)]
                         m.next = "run"
             with m.State("run"):
                 with m.If(skip):

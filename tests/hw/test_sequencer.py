@@ -71,11 +71,11 @@ def names(log):
 
 def test_events_then_the_program_once_for_each_tick():
     program = [instruction(Opcode.INTEGRATE, stream=1), instruction(Opcode.STEP, stream=2), instruction(Opcode.END)]
-    entries = [event_entry(5), event_entry(32767), tick_entry(TickFlag(0), 3), tick_entry(TickFlag(0), 2047),
+    entries = [event_entry(5), event_entry(16383), tick_entry(TickFlag(0), 3), tick_entry(TickFlag(0), 2047),
                event_entry(0)]
     tick = [("begin", None), ("INTEGRATE", 1), ("STEP", 2)]
     assert names(Bench(program).run(entries)) == [
-        ("event", 5), ("event", 32767), *tick, ("end", 3), *tick, ("end", 2047), ("event", 0)]
+        ("event", 5), ("event", 16383), *tick, ("end", 3), *tick, ("end", 2047), ("event", 0)]
 
 
 def test_one_instruction_a_cycle():

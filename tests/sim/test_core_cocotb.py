@@ -29,7 +29,7 @@ BENCHES = Path(__file__).parent / "benches"
 
 def core(**changes: int | str) -> CoreConfig:
     """A core with small memories, so that reading all of them after every step costs little."""
-    sizes = {"weight_words": 256, "state_words": 48, "neuron_words": 12, "program_length": 44, "queue_depth": 16,
+    sizes = {"weight_words": 256, "state_words": 48, "neuron_words": 12, "program_length": 56, "queue_depth": 16,
              "max_outputs": 16}
     return CoreConfig(**{**sizes, **changes})
 
@@ -39,6 +39,8 @@ CORES = [
     core(name="lanes8", lanes=8, weight_bits=4, surrogates=2, state_words=64, neuron_words=16),
     core(name="lanes16", lanes=16, weight_bits=16, surrogates=4, accumulator_bits=28, max_outputs=20),
     core(name="lanes32", lanes=32, max_outputs=40),
+    core(name="synaptic4", lanes=4, state_words=80, neuron_words=16, eligibility_words=256, surrogates=2),
+    core(name="synaptic16", lanes=16, weight_bits=12, state_bits=16, state_words=64, eligibility_words=128),
 ]
 LARGE = [
     core(name="lanes64", lanes=64, weight_bits=12, weight_words=512, surrogates=2, queue_depth=64, max_outputs=64),

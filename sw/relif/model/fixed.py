@@ -15,6 +15,9 @@ import torch
 from relif_hw.config import CoreConfig
 from relif_hw.isa import (
     TICK_ENTRY,
+    VALUE_BITS,
+    VALUE_ENTRY,
+    VALUE_FRACTION,
     Flag,
     Instruction,
     Opcode,
@@ -56,8 +59,9 @@ def align(random: torch.Tensor, shift: int) -> torch.Tensor:
     return random << shift - RANDOM_BITS if shift >= RANDOM_BITS else random >> RANDOM_BITS - shift
 
 
-def _signed(field: int) -> int:
-    return field - ((field >> 17) << 18)
+def _signed(field: int, bits: int = 18) -> int:
+    field &= (1 << bits) - 1
+    return field - ((field >> bits - 1) << bits)
 
 
 class FixedCore:
@@ -76,6 +80,9 @@ class FixedCore:
         self._post = self.memory[Space.POST]
         self._accumulators = torch.zeros_like(self._post)
         self._spikes = self.memory[Space.SPIKES]
+        self._eligibility = self.memory[Space.ELIGIBILITY]
+        self._psi = torch.zeros_like(self._post)
+        self._values = 0                # target values since the last tick
         self._target = self._key = 0
         self._sent: list[Sent] = []
         self._matrices: dict[tuple[int, int, int, int], torch.Tensor] = {}
@@ -86,6 +93,7 @@ class FixedCore:
             Opcode.INTEGRATE: self._integrate, Opcode.TRACE: self._trace, Opcode.STEP: self._step,
             Opcode.ERROR: self._error, Opcode.FEEDBACK: self._feedback, Opcode.POST: self._post_factor,
             Opcode.LEARN: self._learn, Opcode.SEND: self._send, Opcode.CLEAR: self._clear,
+            Opcode.REGULATE: self._regulate,
         }
 
     # What the host can do.
@@ -115,16 +123,19 @@ class FixedCore:
         return self.memory[space][address:address + words].numpy().copy()
 
     def run(self, entries: np.ndarray) -> list[Sent]:
-        """Take queue entries (16 bits each, `isa.event_entry` and `isa.tick_entry`), run the ticks
-        among them, and return what SEND sent, in order."""
-        spikes = self._spikes.view(-1)
+        """Take queue entries (16 bits each, `isa.event_entry`, `value_entry` and `tick_entry`), run the
+        ticks among them, and return what SEND sent, in order."""
+        spikes, targets = self._spikes.view(-1), self.memory[Space.TARGETS]
         self._sent = []
         for entry in np.asarray(entries).tolist():
-            if not entry & TICK_ENTRY:
-                if entry < len(spikes):
-                    spikes[entry] = 1
-            else:
+            if entry & TICK_ENTRY:
                 self.tick(TickFlag(entry >> 11 & 15), entry & 2047)
+            elif entry & VALUE_ENTRY:
+                if self._values < len(targets):
+                    targets[self._values] = _signed(entry, VALUE_BITS)
+                    self._values += 1
+            elif entry < len(spikes):
+                spikes[entry] = 1
         return self._sent
 
     def tick(self, flags: TickFlag, target: int = 0) -> None:
@@ -139,6 +150,7 @@ class FixedCore:
             if not when & absent:
                 step()
         registers[Register.TICK] = registers[Register.TICK] + 1 & HASH_MASK
+        self._values = 0
 
     def _decode(self) -> list[tuple[int, Callable[[], None]]]:
         steps = []
@@ -155,10 +167,10 @@ class FixedCore:
         """Hash of each group of four neurons, shape (rows, groups), of the rows' hashes."""
         return finish((rows[:, None] + self._group_steps[:words * self.config.groups]) & HASH_MASK)
 
-    def _random(self, rows: torch.Tensor, words: int) -> torch.Tensor:
-        """16-bit random numbers, shape (rows, words, lanes), of the rows' hashes."""
-        word = self._group_hash(rows, words)[..., None]
-        random = ((word << self._turns | word >> 32 - self._turns) >> 16) & 0xFFFF
+    def _random(self, rows: torch.Tensor, words: int, turn: int = 0) -> torch.Tensor:
+        """16-bit random numbers, shape (rows, words, lanes), of the rows' hashes; `turn` 4: others."""
+        word, turns = self._group_hash(rows, words)[..., None], self._turns + turn
+        random = ((word << turns | word >> 32 - turns) >> 16) & 0xFFFF
         return random.view(len(rows), words, self.config.lanes)
 
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
@@ -177,7 +189,11 @@ class FixedCore:
     # Instructions; each method decodes one and returns what runs it.
 
     def _clear(self, i: Instruction) -> Callable[[], None]:
-        memory = self._spikes[i.c:i.c + i.rows] if i.flags & Flag.SPIKES else self._state[i.a:i.a + i.rows]
+        memory = self._state[i.a:i.a + i.rows]
+        if i.flags & Flag.SPIKES:
+            memory = self._spikes[i.c:i.c + i.rows]
+        elif i.flags & Flag.SYNAPTIC:
+            memory = self._eligibility[i.a:i.a + i.rows]
 
         def clear() -> None:
             memory.zero_()
@@ -229,18 +245,24 @@ class FixedCore:
     def _trace(self, i: Instruction) -> Callable[[], None]:
         bits, lanes, alpha, beta = self.config.state_bits, self.config.lanes, _signed(i.x), _signed(i.y)
         spikes = self._spikes[i.c:i.c + i.rows]
+        keeps = int(bool(i.flags & Flag.SYNAPTIC))
+
+        def kept(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+            """A trace that has begun stays at least one unit."""
+            return torch.where((old != 0) & (new == 0), keeps, new)
+
         if not i.flags & Flag.WIDE:
             p = self._state[i.a:i.a + i.rows]
 
             def single() -> None:
-                p.copy_(saturate(self._decay(p, beta, i.stream, 0) + spikes * i.z, bits))
+                p.copy_(kept(p, saturate(self._decay(p, beta, i.stream, 0) + spikes * i.z, bits)))
             return single
 
         pairs = self._state[i.a:i.a + 2 * i.rows].view(i.rows, 2, lanes)
         q, p = pairs[:, 0], pairs[:, 1]
 
         def double() -> None:
-            new_p = saturate(self._decay(p, beta, i.stream, 1) + q, bits)
+            new_p = kept(p, saturate(self._decay(p, beta, i.stream, 1) + q, bits))
             q.copy_(saturate(self._decay(q, alpha, i.stream, 0) + spikes * i.z, bits))
             p.copy_(new_p)
         return double
@@ -253,6 +275,7 @@ class FixedCore:
         spikes = self._spikes[i.c:i.c + i.rows]
         totals = self._accumulators[i.c:i.c + i.rows]
         leaky, to_zero = bool(i.flags & Flag.LEAKY), bool(i.flags & Flag.RESET_ZERO)
+        limit = self._limit(i)
 
         def step() -> None:
             u = self._decay(membrane, beta, i.stream, 1)
@@ -263,8 +286,16 @@ class FixedCore:
             totals.zero_()
             membrane.copy_(u)
             if not leaky:
-                spikes.copy_(u >= theta)
+                spikes.copy_(u >= limit())
         return step
+
+    def _limit(self, i: Instruction) -> Callable[[], torch.Tensor | int]:
+        """What a membrane must reach for a spike: theta, or theta + B."""
+        theta, bits = _signed(i.z), self.config.state_bits
+        if not i.flags & Flag.ADAPTIVE:
+            return lambda: theta
+        rise = self._state[i.b:i.b + i.rows]
+        return lambda: saturate(rise + theta, bits)
 
     def _error(self, i: Instruction) -> Callable[[], None]:
         bits, lanes, fraction = self.config.state_bits, self.config.lanes, self.config.state_fraction
@@ -272,6 +303,7 @@ class FixedCore:
         membrane = self._state[i.a:i.a + 2 * words].view(words, 2, lanes)[:, 1]
         out = self._post[i.c:i.c + words]
         exps, reciprocals = torch.tensor(EXP_TABLE), torch.tensor(RECIPROCAL_TABLE)
+        targets = self.memory[Space.TARGETS][:i.rows, 0]
 
         def error() -> None:
             u = membrane.reshape(-1)[:i.rows]
@@ -285,7 +317,9 @@ class FixedCore:
                 e, one = -((exp * reciprocal + (1 << shift - 1)) >> shift), 1 << fraction
             else:
                 e, one = -u, _signed(i.y)
-            if self._target < i.rows:
+            if i.flags & Flag.ANALOG:
+                e += targets << fraction - VALUE_FRACTION
+            elif self._target < i.rows:
                 e[self._target] += one
             e = saturate(e, bits)
             out.zero_()
@@ -320,10 +354,11 @@ class FixedCore:
         return feedback
 
     def _post_factor(self, i: Instruction) -> Callable[[], None]:
-        bits, lanes, theta = self.config.state_bits, self.config.lanes, _signed(i.z)
+        bits, lanes, factor = self.config.state_bits, self.config.lanes, _signed(i.x)
         membrane = self._state[i.a:i.a + 2 * i.rows].view(i.rows, 2, lanes)[:, 1]
         totals = self._accumulators[i.c:i.c + i.rows]
-        out = self._post[i.c:i.c + i.rows]
+        out, psis = self._post[i.c:i.c + i.rows], self._psi[i.c:i.c + i.rows]
+        synaptic, limit, fraction = bool(i.flags & Flag.SYNAPTIC), self._limit(i), self.config.decay_fraction
         first = (int(i.flags) >> 4 & 3) * SURROGATE_ENTRIES
         table = self.memory[Space.SURROGATE][first:first + SURROGATE_ENTRIES, 0]
         mask = torch.ones((i.rows, lanes), dtype=torch.int64)
@@ -331,11 +366,24 @@ class FixedCore:
 
         def post_factor() -> None:
             random = self._random(torch.tensor([row_hash(self._key, i.stream, 0)]), i.rows)[0]
-            psi = table[((membrane - theta).abs() >> i.shift).clamp(max=SURROGATE_ENTRIES - 1)]
+            psi = table[((membrane - limit()).abs() >> i.shift).clamp(max=SURROGATE_ENTRIES - 1)]
             signal = saturate(totals, bits)
             totals.zero_()
-            out.copy_(saturate((signal * psi + align(random, 7)) >> 7, bits) * mask)
+            if synaptic:
+                psis.copy_(psi * mask)
+                out.copy_(saturate((signal * factor + align(random, fraction)) >> fraction, bits) * mask)
+            else:
+                out.copy_(saturate((signal * psi + align(random, 7)) >> 7, bits) * mask)
         return post_factor
+
+    def _regulate(self, i: Instruction) -> Callable[[], None]:
+        shift, half = self.config.decay_fraction, 1 << self.config.decay_fraction - 1
+        activity, totals = self._state[i.a:i.a + i.rows], self._accumulators[i.c:i.c + i.rows]
+        cost, aim = _signed(i.x), _signed(i.z)
+
+        def regulate() -> None:
+            totals.add_(((activity * cost + half) >> shift) + aim)
+        return regulate
 
     def _learn(self, i: Instruction) -> Callable[[], None]:
         shift, bits, lanes = self.config.update_shift, self.config.weight_bits, self.config.lanes
@@ -350,6 +398,8 @@ class FixedCore:
         else:
             scalars, vector = traces, self._post[i.c:i.c + i.words]
         within = torch.arange(i.words)
+        if i.flags & Flag.SYNAPTIC:
+            return self._learn_synaptic(i, traces)
 
         def learn() -> None:
             values = scalars.reshape(-1)
@@ -362,6 +412,34 @@ class FixedCore:
             address = i.b + active[:, None] * i.words + within
             delta = (vector * scalar + align(random, shift)) >> shift
             self._weights[address] = saturate(self._weights[address] + delta, bits)
+        return learn
+
+    def _learn_synaptic(self, i: Instruction, traces: torch.Tensor) -> Callable[[], None]:
+        """Rows per source; a trace holds one unit more than it stands for, so that a row that has begun is live."""
+        config, bits = self.config, self.config.state_bits
+        leak, rise, one = _signed(i.y), _signed(i.z), config.decay_fraction
+        psi, signal = self._psi[i.c:i.c + i.words], self._post[i.c:i.c + i.words]
+        within = torch.arange(i.words)
+
+        def learn() -> None:
+            values = traces.reshape(-1)
+            active = values.nonzero()[:, 0]
+            if not len(active):
+                return
+            hashes = self._row_hash(i.stream, active)
+            p = values[active]
+            p = self._scalars(i, p - (p > 0).long(), hashes >> 16)[:, None, None]
+            address = i.b + active[:, None] * i.words + within
+            old = self._eligibility[address]
+            decayed = old * leak + align(self._random(hashes, i.words, 4), one)
+            if i.flags & Flag.ADAPTIVE:
+                e = saturate((psi * saturate(p - old, bits) + 64) >> 7, bits)
+                new = saturate(old + ((decayed + (e * rise << one - config.state_fraction)) >> one), bits)
+            else:
+                e = new = saturate(old + ((decayed + (psi * p << one - 7)) >> one), bits)
+            self._eligibility[address] = new
+            delta = (signal * e + align(self._random(hashes, i.words), config.update_shift)) >> config.update_shift
+            self._weights[address] = saturate(self._weights[address] + delta, config.weight_bits)
         return learn
 
     def _send(self, i: Instruction) -> Callable[[], None]:
