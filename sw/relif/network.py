@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import NetworkError
-from .rules import EProp, Surrogate, feedback_matrix, feedback_seed, require_number
+from .rules import EProp, Surrogate, feedback_matrix, feedback_seed, require_number, unusual
 
 __all__ = ["Feedback", "Network", "Population", "Projection", "decay"]
 
@@ -41,6 +41,10 @@ class Population:
     reset : str
         `"subtract"` the threshold, or to `"zero"`.
     surrogate : Surrogate
+    adaptation : float
+        b, by which a spike raises the neuron's own threshold; 0: a fixed threshold.
+    tau_adaptation : float or None
+        Seconds in which the threshold falls again: B[n+1] = exp(-dt/tau) B[n] + b S[n].
     """
 
     name: str
@@ -51,6 +55,13 @@ class Population:
     threshold: float = 1.0
     reset: str = "subtract"
     surrogate: Surrogate = Surrogate()
+    adaptation: float = 0.0
+    tau_adaptation: float | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether spikes raise the threshold."""
+        return self.adaptation > 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,14 +149,19 @@ class Network:
         return self._add("input", n, name)
 
     def lif(self, n: int, *, tau_mem: float | None, tau_syn: float | None = None, threshold: float = 1.0,
-            reset: str = "subtract", surrogate: Surrogate | None = None,
-            name: str | None = None) -> Population:
-        """Add a hidden population of leaky integrate-and-fire neurons (eq. 4, 5)."""
+            reset: str = "subtract", surrogate: Surrogate | None = None, adaptation: float = 0.0,
+            tau_adaptation: float | None = None, name: str | None = None) -> Population:
+        """Add a hidden population of leaky integrate-and-fire neurons (eq. 4, 5), with adaptive thresholds or not."""
         if reset not in ("subtract", "zero"):
             raise NetworkError(f"reset must be 'subtract' or 'zero', not {reset!r}")
         threshold = require_number("threshold", threshold, 0.0, 16.0, open_low=True)
+        adaptation = require_number("adaptation", adaptation, 0.0, 16.0)
+        if tau_adaptation is not None:
+            tau_adaptation = require_number("tau_adaptation", tau_adaptation, 0.0, 1e6, open_low=True)
+        elif adaptation > 0:
+            raise NetworkError("an adaptive threshold needs tau_adaptation, the seconds in which it falls again")
         return self._add("lif", n, name, tau_mem=tau_mem, tau_syn=tau_syn, threshold=threshold, reset=reset,
-                         surrogate=surrogate or Surrogate())
+                         surrogate=surrogate or Surrogate(), adaptation=adaptation, tau_adaptation=tau_adaptation)
 
     def readout(self, n: int, *, tau_mem: float | None, tau_syn: float | None = None,
                 name: str | None = None) -> Population:
@@ -266,8 +282,15 @@ class Network:
         """`NetworkError` where a plastic projection would get no learning signal."""
         if self.rule is None or self.output is None:
             return
+        if self.rule.activity_cost > 0:
+            require_number("activity_target", self.rule.activity_target, 0.0, 1 / self.dt)
         for projection in self.plastic():
             post = projection.post
+            if self.synaptic(projection):
+                self.eligibility_decay(projection)
+            elif post.adaptive:
+                raise NetworkError(f"projection {projection.name} cannot learn: the adaptive thresholds of "
+                                   f"{post.name!r} need eligibility='synaptic'; or use plastic=False")
             if post.kind == "readout" and post not in self.error_populations():
                 raise NetworkError(f"projection {projection.name} cannot learn: the error is that of "
                                    f"{self.output.name!r}; connect it with plastic=False")
@@ -284,6 +307,27 @@ class Network:
     def plastic(self) -> list[Projection]:
         """The projections that learn."""
         return [p for p in self.projections.values() if p.plastic] if self.rule else []
+
+    def synaptic(self, projection: Projection) -> bool:
+        """Whether a projection keeps an eligibility trace in every synapse."""
+        return (self.rule is not None and self.rule.eligibility == "synaptic" and projection.plastic
+                and projection.post.kind == "lif")
+
+    def eligibility_decay(self, projection: Projection) -> float:
+        """What is left of the traces in a projection's synapses after a tick.
+
+        kappa, the leak of the readout that has the error; for adaptive neurons rho, that of their thresholds.
+        `NetworkError` where kappa would be 1.
+        """
+        assert self.rule is not None
+        if projection.post.adaptive:
+            return decay(self.dt, projection.post.tau_adaptation)
+        if self.rule.tau_eligibility is not None:
+            return decay(self.dt, self.rule.tau_eligibility)
+        if self.error_source.tau_mem == math.inf:
+            raise NetworkError(f"eligibility 'synaptic' needs a finite tau_eligibility: {self.error_source.name!r}, "
+                               f"whose leak it would take, has none")
+        return decay(self.dt, self.error_source.tau_mem)
 
     def learning_populations(self) -> list[Population]:
         """Hidden populations that need a learning signal, in order."""
@@ -343,13 +387,16 @@ class Network:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole description in JSON's types; infinity is written as the text "inf"."""
-        def plain(table: dict[str, Any]) -> dict[str, Any]:
-            return {key: "inf" if value == math.inf else value for key, value in table.items()}
+        later = ("adaptation", "tau_adaptation")
+
+        def plain(p: Population) -> dict[str, Any]:
+            table = {key: value for key, value in dataclasses.asdict(p).items() if key not in later}
+            return {key: "inf" if value == math.inf else value for key, value in (table | unusual(p, later)).items()}
 
         return {
             "dt": self.dt,
             "seed": self.seed,
-            "populations": [plain(dataclasses.asdict(p)) for p in self.populations.values()],
+            "populations": [plain(p) for p in self.populations.values()],
             "projections": [{
                 "name": p.name, "pre": p.pre.name, "post": p.post.name, "range": p.range, "gain": p.gain,
                 "plastic": p.plastic, "rate": p.rate, "stored": p.stored, "hashed": p.hashed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ from relif_hw.numerics import (
 
 from .errors import NetworkError
 
-__all__ = ["FEEDBACKS", "LOSSES", "PUBLISHED", "SURROGATES", "EProp", "Published", "Surrogate", "feedback_matrix",
-           "feedback_seed", "published", "require_number"]
+__all__ = ["ELIGIBILITIES", "FEEDBACKS", "LOSSES", "PUBLISHED", "SURROGATES", "EProp", "Published", "Surrogate",
+           "feedback_matrix", "feedback_seed", "published", "require_number", "unusual"]
 
 
 def require_number(where: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
@@ -103,8 +104,18 @@ class Surrogate:
         return np.asarray(np.clip(values, 0, (1 << SURROGATE_BITS) - 1), dtype=np.int64)
 
 
-LOSSES = ("softmax", "mse", "van_rossum")
+LOSSES = ("softmax", "mse", "van_rossum", "analog")
 FEEDBACKS = ("random", "symmetric", "layers", "local")
+ELIGIBILITIES = ("factored", "synaptic")
+
+
+def unusual(instance: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named fields of a dataclass whose values are not the defaults.
+
+    Descriptions leave the others out: what is older than a field stays the same.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(instance)}
+    return {name: getattr(instance, name) for name in names if getattr(instance, name) != defaults[name]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +133,9 @@ class EProp:
         keeps the size of the signal. `"local"`: every hidden population has a readout of its own, hashed
         and fixed, with an error of its own that comes back through the same weights (eq. 14, DECOLLE).
     loss : str
-        `"softmax"` (cross-entropy) or `"mse"` (`target` at the class, zero elsewhere) of a readout; or
-        `"van_rossum"` of a spiking population against target spike trains (eq. 9; SuperSpike).
+        `"softmax"` (cross-entropy) or `"mse"` (`target` at the class, zero elsewhere) of a readout; `"analog"`:
+        mean square of a readout against values that the host gives, -8 to 8, for each output; or `"van_rossum"`
+        of a spiking population against target spike trains (eq. 9; SuperSpike).
     rate : float
         eta, at most 1; every projection may have a factor of its own (`Network.connect`).
     trace : str
@@ -140,6 +152,18 @@ class EProp:
         Seconds: the kernel that smooths the spike trains, for `"van_rossum"`.
     local_gain : float
         The readout of a hidden population of n neurons has the weights local_gain H sqrt(3/n), for `"local"`.
+    eligibility : str
+        e_ij of projections into spiking populations. `"factored"`: psi_i P_j of the tick. `"synaptic"`: a trace of
+        it in every synapse, E_ij[n+1] = kappa E_ij[n] + psi_i P_j, or, into adaptive neurons, the one that knows
+        of the threshold (`Network.eligibility_decay`); needs a core with a memory for it.
+    tau_eligibility : float or None
+        Seconds; kappa = exp(-dt / tau_eligibility). None: as the readout that has the error leaks.
+    activity_cost : float
+        Firing-rate regularisation: L_i += activity_cost (activity_target - rate of i). 0 to 1.
+    activity_target : float
+        Spikes a second.
+    activity_tau : float
+        Seconds over which the rate of a neuron is measured.
     """
 
     feedback: str = "random"
@@ -153,10 +177,15 @@ class EProp:
     tau_rise: float = 5e-3
     tau_decay: float = 10e-3
     local_gain: float = 1.0
+    eligibility: str = "factored"
+    tau_eligibility: float | None = None
+    activity_cost: float = 0.0
+    activity_target: float = 10.0
+    activity_tau: float = 0.1
 
     def __post_init__(self) -> None:
         for name, choices in (("feedback", FEEDBACKS), ("loss", LOSSES),
-                              ("trace", ("double", "single", "spike"))):
+                              ("trace", ("double", "single", "spike")), ("eligibility", ELIGIBILITIES)):
             if getattr(self, name) not in choices:
                 raise NetworkError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         require_number("rate", self.rate, 0.0, 1.0)
@@ -164,13 +193,25 @@ class EProp:
         require_number("dead_zone", self.dead_zone, 0.0, 1.0)
         require_number("softmax_gain", self.softmax_gain, 0.0, 16.0, open_low=True)
         require_number("target", self.target, -31.0, 31.0)
-        for name in ("tau_rise", "tau_decay"):
+        for name in ("tau_rise", "tau_decay", "activity_tau"):
             require_number(name, getattr(self, name), 0.0, 1e6, open_low=True)
         require_number("local_gain", self.local_gain, 0.0, 16.0, open_low=True)
+        if self.tau_eligibility is not None:
+            require_number("tau_eligibility", self.tau_eligibility, 0.0, 1e6, open_low=True)
+        require_number("activity_cost", self.activity_cost, 0.0, 1.0)
+        require_number("activity_target", self.activity_target, 0.0, 1e6)
+        if self.eligibility == "synaptic" and self.feedback == "layers":
+            raise NetworkError("eligibility 'synaptic' cannot learn with feedback 'layers', whose post factors would "
+                               "carry no surrogate derivative; use feedback 'random', 'symmetric' or 'local'")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings in JSON's types."""
-        return dataclasses.asdict(self)
+        table = {key: value for key, value in dataclasses.asdict(self).items() if key not in _LATER}
+        return {**table, **unusual(self, _LATER)}
+
+
+_LATER = ("eligibility", "tau_eligibility", "activity_cost", "activity_target", "activity_tau")
+"""Fields that the first descriptions do not have."""
 
 
 @dataclass(frozen=True)

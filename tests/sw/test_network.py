@@ -107,7 +107,7 @@ REFUSED = {
     "stored": (lambda n: n.connect("x", "h", stored="both"), r"stored must be one of auto, source, target"),
     "no readout": (lambda n: n.learn(EProp(), readout="h"), r"'h' is no readout"),
     "rate": (lambda n: EProp(rate=math.inf), r"rate must be a number at least 0 and at most 1, not inf"),
-    "loss": (lambda n: EProp(loss="hinge"), r"loss must be one of softmax, mse, van_rossum, not 'hinge'"),
+    "loss": (lambda n: EProp(loss="hinge"), r"loss must be one of softmax, mse, van_rossum, analog, not 'hinge'"),
     "surrogate": (lambda n: Surrogate(kind="step"), r"surrogate must be one of triangle, fast_sigmoid, expon"),
     "height": (lambda n: Surrogate(height=2.5), r"surrogate height must be a number more than 0 and at most 1.99"),
     "reach": (lambda n: Surrogate(kind="exponential", width=8.0), r"a membrane reaches 31: at most 5.17"),
@@ -116,6 +116,18 @@ REFUSED = {
     "readout spikes": (lambda n: n.learn(EProp(loss="van_rossum"), "y"), r"'y' is no spiking population"),
     "which spikes": (lambda n: n.learn(EProp(loss="van_rossum")), r"learn\(\) needs the spiking population that has"),
     "local spikes": (lambda n: n.learn(EProp(loss="van_rossum", feedback="local"), "h"), r"local errors are those of"),
+    "adaptation": (lambda n: n.lif(3, tau_mem=1.0, adaptation=-0.1), r"adaptation must be .* at least 0 and"),
+    "tau_adaptation": (lambda n: n.lif(3, tau_mem=1.0, adaptation=0.1), r"an adaptive threshold needs tau_adaptation"),
+    "adapts for ever": (lambda n: n.lif(3, tau_mem=1.0, adaptation=0.1, tau_adaptation=math.inf),
+                        r"tau_adaptation must be a number more than 0 and at most 1e\+06, not inf"),
+    "eligibility": (lambda n: EProp(eligibility="dense"), r"eligibility must be one of factored, synaptic, not"),
+    "tau_eligibility": (lambda n: EProp(tau_eligibility=0), r"tau_eligibility must be a number more than 0"),
+    "synaptic layers": (lambda n: EProp(eligibility="synaptic", feedback="layers"),
+                        r"'synaptic' cannot learn with feedback 'layers'.*'random', 'symmetric' or 'local'"),
+    "activity cost": (lambda n: EProp(activity_cost=2.0), r"activity_cost must be a number at least 0 and at most 1"),
+    "activity target": (lambda n: n.learn(EProp(activity_cost=0.1, activity_target=1001)),
+                        r"activity_target must be a number at least 0 and at most 1000, not 1001"),
+    "activity tau": (lambda n: EProp(activity_tau=0), r"activity_tau must be a number more than 0"),
     "dict": (lambda n: Network.from_dict({"dt": 1e-3}), r"not the description of a network: KeyError"),
 }
 
@@ -200,3 +212,52 @@ def test_refuses_learning_without_a_signal() -> None:
         network.require_learnable()
     with pytest.raises(NetworkError, match="learn\\(\\) needs the readout that has the error: there are 2"):
         network.learn(EProp())
+
+
+def test_eligibility_leaks_as_the_readout_or_as_the_threshold() -> None:
+    network = Network(dt=2e-3)
+    x = network.input(2, name="x")
+    h = network.lif(3, tau_mem=1e-2, name="h")
+    a = network.lif(3, tau_mem=1e-2, adaptation=0.2, tau_adaptation=0.5, name="a")
+    y = network.readout(2, tau_mem=3e-2, name="y")
+    to_h, to_a, out = network.connect(x, h), network.connect(x, a), network.connect(h, y)
+    fixed = network.connect(h, a, plastic=False)
+    network.connect(a, y)
+    assert (h.adaptive, a.adaptive) == (False, True)
+    with pytest.raises(NetworkError, match=r"x->a cannot learn: the adaptive thresholds of 'a' need "
+                                           r"eligibility='synaptic'"):
+        network.learn(EProp())
+    network.learn(EProp(eligibility="synaptic"))
+    assert [network.synaptic(p) for p in (to_h, to_a, out, fixed)] == [True, True, False, False]
+    assert network.eligibility_decay(to_h) == math.exp(-2 / 30)
+    assert network.eligibility_decay(to_a) == math.exp(-2 / 500)
+    network.learn(EProp(eligibility="synaptic", tau_eligibility=0.1))
+    assert network.eligibility_decay(to_h) == math.exp(-2 / 100)
+
+
+def test_eligibility_needs_a_leak() -> None:
+    network = Network()
+    x, h = network.input(2, name="x"), network.lif(3, tau_mem=1e-2, name="h")
+    y = network.readout(2, tau_mem=math.inf, name="y")
+    network.connect(x, h)
+    network.connect(h, y, plastic=False)
+    with pytest.raises(NetworkError, match="needs a finite tau_eligibility: 'y', whose leak it would take, has none"):
+        network.learn(EProp(eligibility="synaptic"))
+    network.learn(EProp(eligibility="synaptic", tau_eligibility=0.1))
+    # A spiking output's errors leak as its kernel decays.
+    network.learn(EProp(eligibility="synaptic", loss="van_rossum", tau_decay=20e-3), h)
+    assert network.eligibility_decay(network.projections["x->h"]) == math.exp(-1 / 20)
+
+
+def test_descriptions_older_than_a_setting_stay_the_same() -> None:
+    network = example()
+    table = network.to_dict()
+    assert not set(table["rule"]) & {"eligibility", "tau_eligibility", "activity_cost", "activity_target"}
+    assert not any("adaptation" in p or "tau_adaptation" in p for p in table["populations"])
+    assert network.digest == "bbbb8e9cd598beec698e9fd5ad61a29fe42152efc5b68e27b3cf6f0433593491"
+    # What is set is kept.
+    network.lif(2, tau_mem=1.0, adaptation=0.5, tau_adaptation=0.25, name="a")
+    network.learn(EProp(eligibility="synaptic", activity_cost=0.5, activity_target=20.0, loss="analog"), "y")
+    again = Network.from_dict(json.loads(json.dumps(network.to_dict())))
+    assert again.digest == network.digest
+    assert (again.populations, again.rule) == (network.populations, network.rule)

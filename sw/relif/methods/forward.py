@@ -103,6 +103,10 @@ class Forward:
     """
 
     def __init__(self, network: Network, *, weights: Mapping[str, Tensor] | None = None) -> None:
+        for population in network.populations.values():
+            if population.adaptive:
+                raise NetworkError(f"the methods know no adaptive thresholds, and {population.name!r} has them: "
+                                   f"relif.model.float and relif.model.online do")
         given = dict(weights or {})
         if unknown := set(given) - set(network.projections):
             raise DataError(f"{sorted(unknown)[0]!r} is no projection of this network; "

@@ -36,7 +36,8 @@ class FloatNetwork(nn.Module):
     network : Network
     dtype : torch.dtype
     reset_gradient : bool
-        Whether gradients flow through the reset too; usually they should not (section III.A).
+        Whether gradients flow through the reset too; usually they should not (section III.A). Through adaptive
+        thresholds they always flow.
 
     `weights[name]` is the parameter (pre, post) of projection number `name` (`projection_index`).
     """
@@ -70,7 +71,7 @@ class FloatNetwork(nn.Module):
         batch, ticks = next(iter(events.values())).shape[:2]
         stepped = [p for p in self.network.populations.values() if p.kind != "input"]
         zero = {p.name: torch.zeros((batch, p.size), dtype=self.dtype) for p in stepped}
-        current, membrane, spikes = dict(zero), dict(zero), dict(zero)
+        current, membrane, spikes, rise = dict(zero), dict(zero), dict(zero), dict(zero)
         membranes: dict[str, list[torch.Tensor]] = {p.name: [] for p in stepped}
         trains: dict[str, list[torch.Tensor]] = {p.name: [] for p in stepped if p.kind == "lif"}
         for tick in range(ticks):
@@ -83,7 +84,12 @@ class FloatNetwork(nn.Module):
                 current[p.name] = decay(self.network.dt, p.tau_syn) * current[p.name] + total[p.name]
                 membranes[p.name].append(membrane[p.name])
                 if p.kind == "lif":
-                    spikes[p.name] = spike(membrane[p.name], p.threshold, p.surrogate)
+                    above = membrane[p.name]
+                    if p.adaptive:      # B[n+1] = rho B[n] + b S[n]
+                        rise[p.name] = (decay(self.network.dt, p.tau_adaptation) * rise[p.name]
+                                        + p.adaptation * spikes[p.name])
+                        above = above - rise[p.name]
+                    spikes[p.name] = spike(above, p.threshold, p.surrogate)
                     if recorded is not None:
                         own = spikes[p.name]
                         spikes[p.name] = recorded[p.name][:, tick].to(self.dtype) + own - own.detach()
