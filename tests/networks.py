@@ -10,7 +10,7 @@ from relif.compiler import Compiled, compile
 from relif.network import Network
 from relif.rules import FEEDBACKS, LOSSES, PUBLISHED, SURROGATES, EProp, Surrogate
 from relif_hw.config import CoreConfig
-from relif_hw.isa import TickFlag, event_entry, tick_entry
+from relif_hw.isa import TickFlag, event_entry, tick_entry, value_entry
 from scenarios import IntArray, Load, Scenario, Step
 
 __all__ = ["network_scenario", "random_network", "training_run"]
@@ -30,15 +30,19 @@ def largest_range(config: CoreConfig) -> float:
     return 2.0 ** (config.weight_bits - config.mac_shift + 3)
 
 
-def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates: int = 2) -> Network:
+def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates: int = 2,
+                   synaptic: bool = False) -> Network:
     """A random topology (layers, recurrence, skips); `seed` runs through all rules, losses and surrogates.
 
     Populations have up to `sizes` neurons, projections a range of up to `weight_range`; all say how they
     are stored, so that the layout is the same on every core. With two `surrogates` the hidden populations
-    differ in them.
+    differ in them. `synaptic`: with eligibility traces of single synapses, where the rule can have them, and
+    adaptive thresholds.
     """
     random = np.random.default_rng(seed)
     feedback, loss, trace, kind = RULES[seed * 7 % len(RULES)]
+    # Layer by layer, and back through the weights to spiking outputs, are for factored traces.
+    synaptic &= feedback != "layers" and (feedback, loss) != ("symmetric", "van_rossum")
 
     def tau(*more: float | None) -> float | None:
         return random.choice(np.array([1e-3, 5e-3, 20e-3, 2.0, *more], dtype=object))
@@ -48,7 +52,9 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates:
     inputs = [net.input(int(random.integers(1, sizes + 1))) for _ in range(random.integers(1, 3))]
     hidden = [net.lif(int(random.integers(2, sizes + 1)), tau_mem=tau(math.inf), tau_syn=tau(None),
                       threshold=float(random.choice([0.25, 1.0, 2.0])), reset=str(random.choice(["subtract", "zero"])),
-                      surrogate=surrogate if n == 0 or surrogates == 1 else Surrogate())
+                      surrogate=surrogate if n == 0 or surrogates == 1 else Surrogate(),
+                      **({"adaptation": float(random.choice([0.1, 1.8])), "tau_adaptation": 0.2}
+                         if synaptic and random.random() < 0.6 else {}))
               for n in range(random.integers(1, 3))]
     outputs = int(random.integers(2, 6))
     output = (net.lif(outputs, tau_mem=tau(), tau_syn=tau(None), surrogate=surrogate) if loss == "van_rossum" else
@@ -59,8 +65,13 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates:
             if chain or random.random() < 0.6:
                 net.connect(source, target, gain=2.0, range=weight_range * float(random.choice([0.25, 0.5, 1.0])),
                             plastic=bool(random.random() < 0.85),
-                            stored="target" if chain else str(random.choice(["source", "target"])))
-    net.learn(EProp(feedback=feedback, loss=loss, trace=trace, rate=weight_range * 2.0 ** -int(random.integers(3, 9)),
+                            stored="source" if synaptic and target.kind == "lif" else
+                            "target" if chain else str(random.choice(["source", "target"])))
+    more = {"eligibility": "synaptic", "tau_eligibility": 20e-3} if synaptic else {}
+    if random.random() < 0.3:
+        more |= {"activity_cost": float(random.choice([0.01, 1e-3])), "activity_target": 50.0, "activity_tau": 0.02}
+    net.learn(EProp(feedback=feedback, loss=loss, trace=trace, **more,
+                    rate=weight_range * 2.0 ** -int(random.integers(5 if synaptic else 3, 9)),
                     dead_zone=float(random.choice([0.0, 0.03])),
                     feedback_gain=float(random.choice([0.5, 1.0, 3.0]))), output)
     return net
@@ -68,7 +79,7 @@ def random_network(seed: int, sizes: int, weight_range: float = 2.0, surrogates:
 
 def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int = 20) -> Scenario:
     """`random_network` on a core, learning from random spikes and classes; samples of four ticks."""
-    net = random_network(seed, sizes, min(2.0, largest_range(config)), config.surrogates)
+    net = random_network(seed, sizes, min(2.0, largest_range(config)), config.surrogates, config.synaptic)
     compiled = compile(net, config)
     random = np.random.default_rng([seed, 1])
     entries = []
@@ -79,6 +90,8 @@ def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int =
                 active = np.flatnonzero(random.random(population.size) < (0.0, 0.2, 0.6, 1.0)[tick % 4])
                 spikes += [event_entry(compiled.base(population) + int(i)) for i in active]
         flags = TickFlag.TRAIN | TickFlag.SEND | (TickFlag.TARGET if tick % 4 else TickFlag.RESET)
+        if net.rule.loss == "analog":
+            spikes += [value_entry(int(value)) for value in random.integers(-2048, 2048, net.output.size)]
         entries.append([*spikes, tick_entry(flags, int(random.integers(compiled.network.output.size)))])
     return Scenario(name=f"network {seed}", config=config, loads=loads(compiled),
                     steps=[Step(entries=e) for e in entries])

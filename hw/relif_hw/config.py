@@ -87,8 +87,9 @@ class CoreConfig:
         check("queue_depth", 16 <= self.queue_depth <= 1 << 14, "from 16 to 16384")
         check("max_outputs", 4 <= self.max_outputs <= 1024, "from 4 to 1024")
         check("surrogates", self.surrogates in (1, 2, 4), "1, 2 or 4")
-        check("eligibility_words", self.eligibility_words == 0 or 16 <= self.eligibility_words <= self.weight_words,
-              f"0 (none), or from 16 to weight_words ({self.weight_words})")
+        most = min(self.weight_words, (1 << 16) - 1)
+        check("eligibility_words", self.eligibility_words == 0 or 16 <= self.eligibility_words <= most,
+              f"0 (none), or from 16 to {most} (a word for each of the synapse memory at most)")
 
     # Derived number formats; `docs/numerics.md` explains each.
 

@@ -17,7 +17,7 @@ One word enters per cycle. With the trace P_j of the row (its scalar p) and the 
 In the second line E is the derivative of the threshold to the weight: a spike raises it.
 """
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out

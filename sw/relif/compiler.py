@@ -48,7 +48,10 @@ class Compiled:
     layout : Layout
         Places of populations, projections and traces; `notes` for the user.
     learns : dict of int to Stored
-        The projection of each LEARN instruction, by its address in the program.
+        The projection of each LEARN instruction whose scalars have the learning rate, by its address in the program.
+    posts : dict of int to Stored
+        A projection into the population of each POST instruction that has the learning rate (with eligibility
+        traces of single synapses), by its address.
     """
 
     network: Network
@@ -56,6 +59,7 @@ class Compiled:
     program: list[Instruction]
     layout: Layout
     learns: dict[int, Stored]
+    posts: dict[int, Stored]
 
     # Images.
 
@@ -85,6 +89,8 @@ class Compiled:
             Space.POST: np.zeros((layout.neuron_words, lanes), dtype=np.int64),
             Space.SPIKES: np.zeros((layout.neuron_words, lanes), dtype=np.int64),
             Space.SURROGATE: np.array(sum(tables, []), dtype=np.int64).reshape(-1, 1),
+            Space.TARGETS: np.zeros((self.config.max_outputs, 1), dtype=np.int64),
+            Space.ELIGIBILITY: np.zeros((layout.eligibility_words, lanes), dtype=np.int64),
         }
 
     def load(self, board: Memories) -> None:
@@ -176,7 +182,7 @@ class Compiled:
     # Learning rate.
 
     def rate_instructions(self, rate: float) -> dict[int, Instruction]:
-        """The LEARN instructions for another learning rate, by their addresses in the program."""
+        """The instructions that change for another learning rate, by their addresses in the program."""
         assert self.network.rule is not None
         EProp(rate=rate)      # refuses what is no rate
         changed = {}
@@ -185,6 +191,11 @@ class Compiled:
             if factor is None:
                 raise CompileError(_rate_too_large(stored, rate))
             changed[address] = dataclasses.replace(self.program[address], x=factor[0], shift=factor[1])
+        for address, stored in self.posts.items():
+            x = signal_factor(stored, rate, self.config)
+            if x is None:
+                raise CompileError(_rate_too_large(stored, rate))
+            changed[address] = dataclasses.replace(self.program[address], x=x)
         return changed
 
     def write_rate(self, board: Memories, rate: float) -> None:
@@ -234,8 +245,20 @@ def surrogate_tables(network: Network, config: CoreConfig) -> tuple[list[list[in
     return tables, number
 
 
+def signal_factor(stored: Stored, rate: float, config: CoreConfig) -> int | None:
+    """Factor of the learning signal in POST, eta 2^(K + E - F + R) / unit, of a projection into its population."""
+    power = config.update_shift + stored.exponent - config.state_fraction + config.decay_fraction
+    x = round(rate * stored.projection.rate * 2.0**power / stored.unit) if stored.unit else 0
+    return x if x < 1 << config.decay_fraction else None
+
+
 def learn_factor(stored: Stored, rate: float, config: CoreConfig) -> tuple[int, int] | None:
-    """Mantissa and shift of LEARN: eta 2^(K + E - F) / one, see `docs/numerics.md`."""
+    """Mantissa and shift of LEARN, see `docs/numerics.md`: eta 2^(K + E - F) / one.
+
+    With eligibility traces of single synapses: unit / one.
+    """
+    if stored.trace is not None and stored.trace.keeps:
+        return scaled(stored.unit / stored.trace.one, config.state_bits)
     eta = rate * stored.projection.rate
     one = 1 if stored.trace is None else stored.trace.one
     power = config.update_shift + stored.exponent - config.state_fraction
@@ -255,7 +278,7 @@ def _build(network: Network, config: CoreConfig, send: list[str]) -> tuple[Compi
     if len(tables) > config.surrogates:
         problems.append(f"{len(tables)} different surrogates are needed, but the core has tables for "
                         f"{config.surrogates} ({len(tables) - config.surrogates} too many)")
-    compiled = Compiled(network=network, config=config, program=[], layout=layout, learns={})
+    compiled = Compiled(network=network, config=config, program=[], layout=layout, learns={}, posts={})
     if not problems:
         problems += _Writer(compiled, send).write()
         if len(compiled.program) > config.program_length:
@@ -270,13 +293,17 @@ class _Writer:
 
     def __init__(self, compiled: Compiled, send: list[str]) -> None:
         self.network, self.config, self.layout = compiled.network, compiled.config, compiled.layout
-        self.program, self.learns = compiled.program, compiled.learns
+        self.program, self.learns, self.posts = compiled.program, compiled.learns, compiled.posts
         self.send = send
         self.problems: list[str] = []
         self.streams = 0
         self.places = [p for p in self.layout.places.values() if p.population.kind != "input"]
         self.hashed = [s for s in self.layout.stored.values() if s.projection.hashed]
         self.learning = [self.layout.places[p.name] for p in self.network.learning_populations()]
+        self.adaptive = [place for place in self.places if place.population.adaptive]
+        rule = self.network.rule
+        self.synaptic = rule is not None and rule.eligibility == "synaptic"
+        self.signalled = TARGET | TRAIN if self.synaptic else TARGET     # when there is a learning signal
 
     def write(self) -> list[str]:
         """Fill the program; returns what does not fit."""
@@ -286,6 +313,7 @@ class _Writer:
         self._step()
         self._clear_inputs()
         if self.network.plastic():
+            self._regulate()
             self._error()
             self._signals()
             self._learn()
@@ -333,6 +361,9 @@ class _Writer:
                        rows=self.layout.neuron_words - inputs)
         if self.layout.state_words:
             self._emit(Opcode.CLEAR, RESET, a=0, rows=self.layout.state_words)
+        if self.layout.eligibility_words:
+            self._emit(Opcode.CLEAR, RESET, flags=Flag.SYNAPTIC, a=0, rows=self.layout.eligibility_words)
+        if self.layout.state_words:
             # Clears what is clear already: a fence that costs nothing where there is no reset.
             self._emit(Opcode.CLEAR, RESET, fence=True, a=0, rows=1)
 
@@ -351,13 +382,22 @@ class _Writer:
                        a=s.pre.base, c=s.post.base, rows=s.rows, x=self._fixed(s.projection.gain))
 
     def _traces(self) -> None:
-        for index, t in enumerate(self.layout.traces):
-            self._emit(Opcode.TRACE, TRAIN, fence=index == 0 and bool(self.hashed),
-                       flags=Flag.WIDE if t.wide else 0, stream=self._stream(), rows=t.pre.words, a=t.state,
-                       c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0, y=self._leak(t.beta), z=t.one)
+        """Of thresholds, which the membranes are compared with, and of what learns."""
+        fence = bool(self.hashed)
+        for place in self.adaptive:
+            p = place.population
+            self._emit(Opcode.TRACE, fence=fence, stream=self._stream(), rows=place.words, a=place.rise, c=place.base,
+                       y=self._leak(decay(self.network.dt, p.tau_adaptation)), z=self._fixed(p.adaptation))
+            fence = False
+        for t in (*self.layout.traces, *self.layout.activity.values()):
+            self._emit(Opcode.TRACE, TRAIN, fence=fence,
+                       flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), stream=self._stream(),
+                       rows=t.pre.words, a=t.state, c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0,
+                       y=self._leak(t.beta), z=t.one)
+            fence = False
 
     def _step(self) -> None:
-        late = any(s.by_target for s in self.layout.stored.values())
+        late = bool(self.adaptive) or any(s.by_target for s in self.layout.stored.values())
         for index, place in enumerate(self.places):
             p = place.population
             leaky = p.kind == "readout"
@@ -366,7 +406,8 @@ class _Writer:
                 self.problems.append(f"the threshold {p.threshold:g} of {p.name!r} is below the core's "
                                      f"resolution of {2.0 ** -self.config.state_fraction:g}")
             self._emit(Opcode.STEP, fence=late and index == 0, stream=self._stream(), rows=place.words, a=place.state,
-                       c=place.base, flags=Flag.LEAKY if leaky else reset,
+                       b=place.rise if p.adaptive else 0, c=place.base,
+                       flags=Flag.LEAKY if leaky else reset | (Flag.ADAPTIVE if p.adaptive else 0),
                        x=self._leak(decay(self.network.dt, p.tau_syn)),
                        y=self._leak(decay(self.network.dt, p.tau_mem)),
                        z=0 if leaky else self._fixed(p.threshold))
@@ -376,12 +417,27 @@ class _Writer:
         if inputs:
             self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=inputs)
 
+    def _regulate(self) -> None:
+        rule = self._rule()
+        for index, (name, t) in enumerate(self.layout.activity.items()):
+            per_unit = rule.activity_cost * (1 - t.beta) / self.network.dt / t.one
+            x = -round(per_unit * (1 << self.config.state_fraction + self.config.decay_fraction))
+            aim = self._fixed(rule.activity_cost * rule.activity_target)
+            if not x or max(-x, aim) >= 1 << self.config.state_bits - 1:
+                self.problems.append(f"an activity_cost of {rule.activity_cost:g} is too {'large' if x else 'small'} "
+                                     "for the core's numbers")
+                x = aim = 0
+            place = self.layout.places[name]
+            self._emit(Opcode.REGULATE, self.signalled, fence=index == 0, rows=place.words, a=t.state, c=place.base,
+                       x=self._constant(x), z=aim)
+
     def _error(self) -> None:
         rule = self._rule()
         softmax = rule.loss == "softmax"
+        flags = {"softmax": Flag.SOFTMAX, "analog": Flag.ANALOG}.get(rule.loss, 0)
         for population in self.network.error_populations():
             place = self.layout.places[population.name]
-            self._emit(Opcode.ERROR, TARGET, fence=True, flags=Flag.SOFTMAX if softmax else 0, a=place.state,
+            self._emit(Opcode.ERROR, TARGET, fence=True, flags=flags, a=place.state,
                        c=place.base, rows=population.size,
                        x=round(rule.softmax_gain * math.log2(math.e) * 1024) if softmax else 0,
                        y=self._constant(self._fixed(rule.target)) if rule.loss == "mse" else 0,
@@ -406,9 +462,10 @@ class _Writer:
                 if part.stream is None:
                     stored = self.layout.stored[f"{place.population.name}->{part.source.name}"]
                     weights, gain = stored.base, gain * 2.0 ** (self.config.mac_shift - stored.exponent)
-                self._emit(Opcode.FEEDBACK, TARGET, fence=fence, flags=0 if part.stream is None else Flag.HASHED,
-                           stream=part.stream or 0, words=place.words, rows=source.words, a=source.base, b=weights,
-                           c=place.base, **self._factor(gain, f"feedback gain {part.gain:g}"))
+                self._emit(Opcode.FEEDBACK, self.signalled, fence=fence,
+                           flags=0 if part.stream is None else Flag.HASHED, stream=part.stream or 0,
+                           words=place.words, rows=source.words, a=source.base, b=weights, c=place.base,
+                           **self._factor(gain, f"feedback gain {part.gain:g}"))
                 fence = False
 
     def _post(self, places: list[Place]) -> None:
@@ -417,16 +474,38 @@ class _Writer:
             p = place.population
             table = number[p.name]
             flags = (Flag.TABLE_1 if table & 1 else 0) | (Flag.TABLE_2 if table & 2 else 0)
-            self._emit(Opcode.POST, TARGET, fence=index == 0, stream=self._stream(), a=place.state,
-                       c=place.base, flags=flags, rows=place.words,
+            factor: int | None = 0
+            if self.synaptic:
+                # With projections that never learn alone there is nothing to multiply.
+                into = [s for s in self.layout.stored.values() if s.post is place and s.trace is not None]
+                stored = max(into, key=lambda s: s.unit)
+                self.posts[len(self.program)] = stored
+                factor = signal_factor(stored, self._rule().rate, self.config)
+                if factor is None:
+                    self.problems.append(_rate_too_large(stored, self._rule().rate))
+                flags |= Flag.SYNAPTIC | (Flag.ADAPTIVE if p.adaptive else Flag(0))
+            self._emit(Opcode.POST, TRAIN if self.synaptic else TARGET, fence=index == 0, stream=self._stream(),
+                       a=place.state, b=place.rise if p.adaptive else 0, c=place.base, flags=flags, rows=place.words,
+                       x=factor or 0,
                        words=p.size - (place.words - 1) * self.config.lanes,
                        shift=p.surrogate.shift(self.config.state_fraction), z=self._fixed(p.threshold))
 
     def _learn(self) -> None:
         rule = self._rule()
+        synaptic = [s for s in self.layout.stored.values() if s.trace is not None and s.trace.keeps]
+        for index, s in enumerate(synaptic):
+            factor = learn_factor(s, rule.rate, self.config)
+            assert s.trace is not None and factor is not None
+            p = s.post.population
+            leak = self.network.eligibility_decay(s.projection)
+            self._emit(Opcode.LEARN, TRAIN, fence=index == 0, stream=self._stream(),
+                       flags=(Flag.SYNAPTIC | (Flag.WIDE if s.trace.wide else 0)
+                              | (Flag.ADAPTIVE if p.adaptive else 0)),
+                       words=s.row_words, a=s.trace.state, b=s.base, c=s.post.base, rows=s.pre.words, x=factor[0],
+                       shift=factor[1], y=self._leak(leak), z=self._fixed(p.adaptation))
         after_target = True                 # the first one has a fence
         for s in self.layout.stored.values():
-            if s.trace is None:
+            if s.trace is None or s in synaptic:
                 continue
             factor = learn_factor(s, rule.rate, self.config)
             if factor is None:

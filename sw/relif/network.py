@@ -313,6 +313,12 @@ class Network:
         return (self.rule is not None and self.rule.eligibility == "synaptic" and projection.plastic
                 and projection.post.kind == "lif")
 
+    @property
+    def needs_eligibility_memory(self) -> bool:
+        """Whether a core must be a synaptic one to run this: for traces in synapses, or adaptive thresholds."""
+        return (any(map(self.synaptic, self.projections.values()))
+                or any(p.adaptive for p in self.populations.values()))
+
     def eligibility_decay(self, projection: Projection) -> float:
         """What is left of the traces in a projection's synapses after a tick.
 

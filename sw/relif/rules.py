@@ -222,12 +222,18 @@ class Published:
     settings: dict[str, Any]
     """Of `EProp`."""
     surrogate: str = "triangle"
+    adaptive: bool = False
+    """Whether the thresholds of hidden neurons adapt."""
 
 
 PUBLISHED = {
     "dfa": Published("direct feedback alignment (Nøkland 2016, Fig. 5c): random, to every layer",
                      {"feedback": "random"}),
     "e-prop": Published("e-prop with symmetric feedback (Bellec et al. 2020, Fig. 5a)", {"feedback": "symmetric"}),
+    "e-prop-synaptic": Published("e-prop with a trace in every synapse, leaky as the readout (Bellec et al. 2020)",
+                                 {"feedback": "symmetric", "eligibility": "synaptic"}),
+    "lsnn": Published("e-prop with adaptive thresholds and a trace in every synapse (Bellec et al. 2020)",
+                      {"feedback": "symmetric", "eligibility": "synaptic"}, adaptive=True),
     "fa": Published("feedback alignment, layer by layer (Lillicrap et al. 2016, Fig. 5b)", {"feedback": "layers"}),
     "decolle": Published("local errors (Kaiser, Mostafa & Neftci 2020, eq. 14)", {"feedback": "local"}),
     "erbp": Published("eRBP (Neftci et al. 2017): random feedback, raw spikes, a box",

@@ -11,9 +11,11 @@ from relif_hw.isa import INSTRUCTION_WORDS, Register, Space, space_shape
 from relif_hw.numerics import mix
 from relif_hw.scanner import READ
 
-CONFIG = CoreConfig(lanes=8, surrogates=2, program_length=16, weight_words=16, state_words=16, neuron_words=16)
+CONFIG = CoreConfig(lanes=8, surrogates=2, program_length=16, weight_words=16, state_words=16, neuron_words=16,
+                    eligibility_words=16, max_outputs=16)
 STALLS = {"flowing": 0.0, "stalled": 0.5}
-LANES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES)
+LANES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES, Space.ELIGIBILITY)
+BITS = {**dict.fromkeys(LANES, CONFIG.state_bits), Space.SURROGATE: 8, Space.TARGETS: 14}
 
 
 def accesses(rng, count, writes):
@@ -35,7 +37,7 @@ def elements(access):
 @pytest.mark.parametrize("stall", STALLS.values(), ids=STALLS)
 def test_writes(stall):
     rng = random.Random(1)
-    listed = list(accesses(rng, 28, 1))
+    listed = list(accesses(rng, 4 * len(Space), 1))
     data = [[rng.getrandbits(32) for _ in elements(access)] for access in listed]
     wanted = {(access["space"], *place): value for access, values in zip(listed, data, strict=True)
               for place, value in zip(elements(access), values, strict=True)}
@@ -47,10 +49,11 @@ def test_writes(stall):
     async def watch(ctx):
         # Lanes are poked one by one; the word is written when all have been.
         while len(got) < len(wanted):
-            (*_, lanes, value, write, space, address, program, program_value, table, table_value, register,
-             register_value) = await ctx.tick().sample(
+            (*_, lanes, value, write, space, address, program, program_value, table, table_value, target, target_value,
+             register, register_value) = await ctx.tick().sample(
                 dut.poke_lane, dut.poke_value, dut.write, dut.space, dut.address, dut.program_write,
-                dut.program_value, dut.table_write, dut.table_value, dut.register_write, dut.register_value)
+                dut.program_value, dut.table_write, dut.table_value, dut.target_write, dut.target_value,
+                dut.register_write, dut.register_value)
             if write:
                 assert sorted(lane_values) == list(range(CONFIG.lanes))
                 got.update({(space, address, lane): v for lane, v in lane_values.items()})
@@ -62,6 +65,8 @@ def test_writes(stall):
                 got[space, address, program.bit_length() - 1] = program_value
             if table:
                 got[space, address, 0] = table_value
+            if target:
+                got[space, address, 0] = target_value
             if register:
                 got[space, address, 0] = register_value
 
@@ -69,25 +74,25 @@ def test_writes(stall):
     simulate(dut, grant, source(dut.access, listed, stall=stall, seed=2), source(dut.wdata, values, stall=stall),
              watch)
     for key, value in wanted.items():
-        bits = CONFIG.state_bits if key[0] in LANES else 8 if key[0] == Space.SURROGATE else 32
-        low = got[key] & (1 << bits) - 1
-        assert low == value & (1 << bits) - 1, key
+        mask = (1 << BITS.get(key[0], 32)) - 1
+        assert got[key] & mask == value & mask, key
 
 
 @pytest.mark.parametrize("stall", STALLS.values(), ids=STALLS)
 def test_reads(stall):
     rng = random.Random(3)
-    listed = list(accesses(rng, 28, 0))
+    listed = list(accesses(rng, 4 * len(Space), 0))
 
     def content(space, word, element):
-        bits = 8 if space == Space.SURROGATE else 32
-        return mix(space << 16 | word << 8 | element) & (1 << bits) - 1
+        bits = 32 if space in LANES else BITS.get(space, 32)
+        value = mix(space << 16 | word << 8 | element) & (1 << bits) - 1
+        return value - (value >> bits - 1 << bits) if space == Space.TARGETS else value
 
-    wanted = [content(access["space"], *place) for access in listed for place in elements(access)]
+    wanted = [content(access["space"], *place) & 0xFFFF_FFFF for access in listed for place in elements(access)]
     dut, got = Access(CONFIG), []
 
     async def memories(ctx):
-        # Program and table answer one cycle after they are asked; words of lanes come from the scanner.
+        # Program, table and targets answer one cycle after they are asked; words of lanes come from the scanner.
         ctx.set(dut.grant, 1)
         for register in Register:
             ctx.set(dut.registers[register], content(Space.REGISTERS, int(register), 0))
@@ -98,6 +103,7 @@ def test_reads(stall):
                                               for n in range(INSTRUCTION_WORDS)))
             if table:
                 ctx.set(dut.table_data, content(Space.SURROGATE, address, 0))
+            ctx.set(dut.target_data, content(Space.TARGETS, address, 0))
 
     async def scanner(ctx):
         words = sum(access["words"] for access in listed if access["space"] in LANES)

@@ -12,7 +12,7 @@ from relif_hw.frames import ACCESS, PROTOCOL_VERSION, BoardFlag, FrameType, Iden
 from relif_hw.isa import TICK_ENTRY, Space, space_shape
 
 SMALL = CoreConfig(lanes=4, weight_words=64, state_words=32, neuron_words=8, program_length=16, queue_depth=16,
-                   max_outputs=4, name="small")
+                   max_outputs=4, eligibility_words=16, name="small")
 WIDE = CoreConfig(lanes=128, weight_bits=16, weight_words=16, state_words=16, neuron_words=8, program_length=16,
                   queue_depth=16, max_outputs=4, name="wide")
 STALLS = {"flowing": 0.0, "stalling": 0.5}

@@ -40,7 +40,7 @@ CORES = [
     core(name="lanes16", lanes=16, weight_bits=16, surrogates=4, accumulator_bits=28, max_outputs=20),
     core(name="lanes32", lanes=32, max_outputs=40),
     core(name="synaptic4", lanes=4, state_words=80, neuron_words=16, eligibility_words=256, surrogates=2),
-    core(name="synaptic16", lanes=16, weight_bits=12, state_bits=16, state_words=64, eligibility_words=128),
+    core(name="synaptic16", lanes=16, weight_bits=12, state_bits=16, state_words=64, eligibility_words=192),
 ]
 LARGE = [
     core(name="lanes64", lanes=64, weight_bits=12, weight_words=512, surrogates=2, queue_depth=64, max_outputs=64),

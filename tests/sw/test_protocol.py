@@ -128,7 +128,7 @@ def test_an_identity_comes_back(name):
 
 
 def test_elements_take_whole_bytes():
-    assert [element_bytes(CONFIG, space) for space in Space] == [4, 4, 1, 3, 3, 1, 1]
+    assert [element_bytes(CONFIG, space) for space in Space] == [4, 4, 1, 3, 3, 1, 1, 2, 3]
 
 
 # Opening.
@@ -147,8 +147,8 @@ REFUSED = {
     "protocol": (identity(protocol_version=9),
                  rf"fake: the board speaks version 9 of the protocol, this host version {PROTOCOL_VERSION}"),
     "a later protocol with another identity": (b"\x07and whatever comes then", r"speaks version 7 of the protocol"),
-    "core": (identity(core_version=3), r"fake: the board has version 3 of the core, this host compiles for version 1"),
-    "length": (identity()[:-1], r"identity makes no sense: an identity has 24 bytes, not 23"),
+    "core": (identity(core_version=9), r"fake: the board has version 9 of the core, this host compiles for version 2"),
+    "length": (identity()[:-1], r"identity makes no sense: an identity has 28 bytes, not 27"),
     "values": (identity().replace(b"\x40\x00", b"\x41\x00", 1), r"makes no sense: lanes must be a power of two"),
     "nothing": (b"", r"speaks version 0"),
 }
@@ -179,7 +179,7 @@ def test_no_answer():
 
 def test_answers_to_an_older_hello_are_not_taken():
     board = FakeBoard()
-    board.answer = b"rubbish\0" + encode_frame(Frame(FrameType.IDENTITY, 1, 2, 0, identity(core_version=3)))
+    board.answer = b"rubbish\0" + encode_frame(Frame(FrameType.IDENTITY, 1, 2, 0, identity(core_version=9)))
     board.answer += encode_frame(Frame(FrameType.RESULTS, 0, 0, 0, b"old!"))
     session = Session(board)
     session._nonce = 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from relif_hw.config import CoreConfig
 
 from .. import baselines, plots
 from ..bench import percent
@@ -20,7 +23,7 @@ from ..rules import published
 from ..tasks import Task
 from ..training import evaluate, fit
 from .session import CycleMeter, make_task
-from .shared import chosen_config, opened
+from .shared import core_for, opened
 
 __all__ = ["run"]
 
@@ -32,7 +35,7 @@ class Compared:
     rule: str
     summary: str
     bits_per_synapse: float
-    """Weight and, shared out among the synapses, the traces."""
+    """Weight, trace of the synapse, and, shared out among the synapses, traces of neurons."""
     cycles_per_tick: float | None
     """While learning; None on boards that count none."""
     board: list[float]
@@ -41,9 +44,11 @@ class Compared:
 
 
 def bits_per_synapse(compiled: Compiled) -> float:
-    """Memory of a plastic synapse: its weight, and its part of the presynaptic traces."""
-    synapses = sum(p.pre.size * p.post.size for p in compiled.network.plastic())
+    """Memory of a plastic synapse: its weight, its own trace, and its part of the presynaptic ones."""
+    plastic = compiled.network.plastic()
+    synapses = sum(p.pre.size * p.post.size for p in plastic)
     traces = sum(t.pre.population.size * (2 if t.wide else 1) for t in compiled.layout.traces)
+    traces += sum(p.pre.size * p.post.size for p in plastic if compiled.network.synaptic(p))
     return compiled.config.weight_bits + traces * compiled.config.state_bits / synapses
 
 
@@ -92,7 +97,17 @@ def run(options: argparse.Namespace, console: Console) -> None:
     make_task(options.task, 0, settings, options.data)          # what is wrong is said before the work begins
     rows: list[Compared] = []
     total, done = len(seeds) * (2 * len(rules) + 1), 0
-    with opened(options.board, chosen_config(options), console) as board, console.bar("compare") as bar:
+    with contextlib.ExitStack() as stack:
+        boards: dict[CoreConfig | None, Board] = {}
+        bar = stack.enter_context(console.bar("compare"))
+
+        def board_for(task: Task) -> Board:
+            """Two cores at most: with eligibility memory for rules that need it, and without."""
+            config = core_for(task.network(), options)
+            if config not in boards:
+                boards[config] = stack.enter_context(opened(options.board, config, console))
+            return boards[config]
+
         def step(text: str) -> None:
             nonlocal done
             bar(done, total, text)
@@ -108,7 +123,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             for seed in seeds:
                 task = make_task(options.task, seed, {**settings, "rule": rule}, options.data)
                 step(f"{rule} on {options.board}, seed {seed}")
-                accuracy, compiled = _on_board(board, task, options.epochs, cycles)
+                accuracy, compiled = _on_board(board_for(task), task, options.epochs, cycles)
                 on_board.append(accuracy)
                 bits = bits_per_synapse(compiled)
                 step(f"{rule} in floating point, seed {seed}")

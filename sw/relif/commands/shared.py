@@ -14,8 +14,14 @@ from ..console import Console
 from ..errors import ToolError
 from ..host.board import Board
 from ..host.board import open as open_board
+from ..network import Network
 
-__all__ = ["chosen_config", "opened", "tool"]
+__all__ = ["MADE", "chosen_config", "core_for", "opened", "tool"]
+
+MADE = ("sim", "model")
+"""Boards whose core is made as it is wanted."""
+SYNAPTIC_PRESET = "synaptic32"
+"""The core that is made for networks that need an eligibility memory, unless another one is asked for."""
 
 
 def chosen_config(options: argparse.Namespace, default: str | None = None) -> CoreConfig | None:
@@ -24,6 +30,12 @@ def chosen_config(options: argparse.Namespace, default: str | None = None) -> Co
         return load_config(options.config)
     name = options.preset or default
     return preset(name) if name is not None else None
+
+
+def core_for(network: Network, options: argparse.Namespace) -> CoreConfig | None:
+    """The configuration that the arguments name, or where they name none the one that the network needs."""
+    needed = options.board in MADE and network.needs_eligibility_memory
+    return chosen_config(options, SYNAPTIC_PRESET if needed else None)
 
 
 def tool(name: str) -> Any:

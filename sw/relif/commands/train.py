@@ -36,7 +36,7 @@ from .session import (
     to_run,
     weights_sha256,
 )
-from .shared import chosen_config, opened
+from .shared import MADE, chosen_config, core_for, opened
 
 __all__ = ["run"]
 
@@ -97,12 +97,11 @@ def _follow(bar: Bar, meter: CycleMeter, task: Task) -> Callable[[Progress], Non
     return progress
 
 
-def _core(options: argparse.Namespace, saved: Checkpoint | None) -> CoreConfig | None:
+def _core(options: argparse.Namespace, plan: Plan) -> CoreConfig | None:
     """The core to make or to expect: as asked for, else for boards that are made the checkpoint's."""
-    config = chosen_config(options)
-    if config is None and saved is not None and options.board in ("sim", "model"):
-        return CoreConfig(**saved.config)
-    return config
+    if plan.saved is not None and options.board in MADE and chosen_config(options) is None:
+        return CoreConfig(**plan.saved.config)
+    return core_for(plan.network, options)
 
 
 @dataclass
@@ -138,7 +137,7 @@ def _on_board(options: argparse.Namespace, console: Console, plan: Plan) -> Outc
     """Train and test on a board."""
     task, saved = plan.task, plan.saved
     keeper = Keeper(options, plan, console)
-    with opened(options.board, _core(options, saved), console) as board:
+    with opened(options.board, _core(options, plan), console) as board:
         resume = None
         if saved is not None:
             require_formats(saved, board.config, options.resume)
