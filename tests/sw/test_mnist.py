@@ -13,7 +13,7 @@ from relif.cli import main
 from relif.compiler import compile
 from relif.errors import DataError
 from relif.tasks import Mnist
-from relif.tasks.mnist import FILES
+from relif.tasks.mnist import FILES, SILENT
 from relif_hw.config import preset
 
 
@@ -49,6 +49,13 @@ def test_files_are_read_gzipped_or_not(folder: Path, monkeypatch: pytest.MonkeyP
     assert np.array_equal(Mnist(1).train.values, task.train.values)
 
 
+def test_no_spike_comes_too_late_to_be_seen(folder: Path) -> None:
+    task = Mnist(0, data=folder)
+    spikes = task.encode(np.ones((1, 784)))[0]
+    assert spikes.shape == (task.ticks, 784) and not spikes[-SILENT:].any()
+    assert set(spikes.sum(0)) == {3, 4}         # white: at every other tick
+
+
 def test_the_default_core_holds_its_network(folder: Path) -> None:
     for hidden in ((200,), (128, 128)):
         compile(Mnist(0, data=folder, hidden=hidden).network(), preset("lanes32"))
@@ -58,7 +65,7 @@ def test_trains_from_the_command_line(folder: Path, capsys: pytest.CaptureFixtur
     assert main(["train", "mnist", "--data", str(folder), "--board", "model", "--hidden", "24", "--epochs", "1",
                  "--json"]) == 0
     out = capsys.readouterr().out
-    assert '"ticks": 360' in out and str(folder) not in out
+    assert '"ticks": 300' in out and str(folder) not in out
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -1,7 +1,8 @@
 """The task `mnist`: 70,000 handwritten digits of 28 x 28 pixels, in ten classes, from files of your own.
 
 Needs the four idx files (gzipped or not) under their usual names, see `FILES`. A pixel (0 to 255, divided by 255)
-is the rate of a phase accumulator, as in `digits`.
+is the rate of a phase accumulator, as in `digits`: white spikes at every other tick, for 7 ticks. The last three are
+silent, for a spike reaches the readout four ticks later: what came in them would be seen by nobody.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .layers import layered
 __all__ = ["Mnist"]
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+SILENT = 3
+"""Ticks at the end of a sample without spikes of the input."""
 ADVICE = ("MNIST is published as the files " + ", ".join(FILES) + " (.gz), for example at "
           "https://ossci-datasets.s3.amazonaws.com/mnist/ or https://storage.googleapis.com/cvdf-datasets/mnist/; "
           "name their folder with --data or in RELIF_DATA")
@@ -44,10 +47,10 @@ class Mnist(Task):
 
     name = "mnist"
     summary = "70,000 handwritten digits, from --data or $RELIF_DATA"
-    ticks = 12
+    ticks = 10
     epochs = 3
-    decay = 0.1
-    learn_from = 5
+    decay = 0.2
+    learn_from = 6
     learn_every = 2
     n_inputs = 784
     n_classes = 10
@@ -75,7 +78,9 @@ class Mnist(Task):
         return Split(pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255), classes.astype(np.int64))
 
     def encode(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-        return phase_accumulator(values, self.ticks, rate=1.0)
+        spikes = phase_accumulator(values, self.ticks - SILENT, rate=0.5)
+        return np.pad(spikes, ((0, 0), (0, SILENT), (0, 0)))
 
     def network(self) -> Network:
-        return layered(self, tau_mem=4.2e-3, between=0.5, rate=0.0146, dead_zone=0.06)
+        return layered(self, tau_mem=10e-3, between=0.5, first=(0.5, 1.0), last=(2**-4, 0.0375, 0.009), width=2.0,
+                       rate=0.004, dead_zone=0.04, softmax_gain=8.0)
