@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from relif_hw.config import CoreConfig, preset
 from relif_hw.frames import ACCESS, MAX_PAYLOAD, FrameType, Identity, element_bytes
-from relif_hw.isa import TICK_ENTRY, Space, space_shape
+from relif_hw.isa import VALUE_ENTRY, Space, space_shape
 
 from ..errors import BoardError, LinkError, ToolError
 from ..model.fixed import FixedCore
@@ -95,7 +95,7 @@ class Board(ABC):
             raise BoardError(f"entries are a vector of integers, not {array.dtype} of shape {array.shape}")
         if array.min() < 0 or array.max() > 0xFFFF:
             raise BoardError(f"entries must be 0 to 65535, not {array.min()} to {array.max()}")
-        events = array[array < TICK_ENTRY]
+        events = array[array < VALUE_ENTRY]
         if events.size and events.max() >= self.config.neurons:
             raise BoardError(f"event address {events.max()} is out of range: the core has {self.config.neurons} "
                              "neurons")

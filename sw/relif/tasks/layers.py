@@ -11,6 +11,11 @@ from .base import Task
 
 __all__ = ["layered"]
 
+TAU_ELIGIBILITY = 4e-3
+"""Seconds, of traces of single synapses."""
+ADAPTATION, TAU_ADAPTATION = 0.1, 0.1
+"""Rise of an adaptive threshold at a spike, and the seconds in which it falls."""
+
 
 def layered(task: Task, *, tau_mem: float, between: float, first: tuple[float, float] = (2.0, 0.6),
             last: tuple[float, float, float] = (2**-5, 0.0375, 0.00111), width: float = 1.5,
@@ -37,6 +42,7 @@ def layered(task: Task, *, tau_mem: float, between: float, first: tuple[float, f
     below, hidden = network.input(task.n_inputs, name="x"), []
     for number, size in enumerate(task.hidden, 1):
         h = network.lif(size, tau_mem=tau_mem, surrogate=Surrogate(kind=rule.surrogate, width=width),
+                        adaptation=ADAPTATION if rule.adaptive else 0.0, tau_adaptation=TAU_ADAPTATION,
                         name=f"h{number}" if len(task.hidden) > 1 else "h")
         span, gain = first if number == 1 else (between, 0.42)
         network.connect(below, h, range=span, gain=gain)
@@ -49,6 +55,9 @@ def layered(task: Task, *, tau_mem: float, between: float, first: tuple[float, f
     span, gain, rate = last
     for h in hidden if symmetric else hidden[-1:]:
         network.connect(h, y, range=span, gain=gain, rate=rate, stored="target")
+    if rule.settings.get("eligibility") == "synaptic":
+        # As the readout does not leak: a time in which most of what a synapse has done is seen.
+        settings = {"tau_eligibility": TAU_ELIGIBILITY, **settings}
     if symmetric:
         settings = {"feedback_gain": 64.0, **settings}
     network.learn(EProp(**{"trace": "single", "softmax_gain": 2.0, **settings, **rule.settings}))
