@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     command("tasks", "The tasks that there are.")
     command("serve", "Put the simulated board behind a TCP port or a pseudo-terminal.")
     command("bench", "Cycles per tick and lane use of three networks on the simulated board.")
+    command("figures", "Figures of the paper, redrawn from this code.")
     return parser
 
 
@@ -197,9 +198,18 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
 
 
+def _figures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", default="runs/figures", metavar="DIR",
+                        help="folder for the pictures (default runs/figures)")
+    parser.add_argument("--figure", default="1,3,4,7", metavar="N[,N...]", help="which ones (default: all, 1,3,4,7)")
+    parser.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of the files (default png)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N",
+                        help="seed of spikes and of weights at the start (default 0)")
+
+
 _COMMANDS = {
     "train": _train, "eval": _eval, "compare": _compare, "generate": _generate, "info": _info, "tasks": _tasks,
-    "serve": _serve, "bench": _bench,
+    "serve": _serve, "bench": _bench, "figures": _figures,
 }
 _MODULES = {"eval": "evaluate"}
 
