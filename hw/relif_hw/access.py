@@ -129,9 +129,9 @@ class Access(wiring.Component):
             with m.State("write"):
                 m.d.comb += self.wdata.ready.eq(1)
                 with m.If(self.wdata.valid):
+                    with m.If(of_lanes):        # not a case of the switch, of whose constants Yosys would make a memory
+                        m.d.comb += self.poke_lane.eq(1 << element)
                     with m.Switch(space):
-                        with m.Case(*_LANE_SPACES):
-                            m.d.comb += self.poke_lane.eq(1 << element)
                         with m.Case(Space.PROGRAM):
                             m.d.comb += self.program_write.eq(1 << element)
                         with m.Case(Space.SURROGATE):

@@ -17,7 +17,7 @@ from relif_hw.config import preset
 from relif_hw.export import generate
 from relif_sim.toolchain import require_iverilog, require_verilator, verilator_environment
 
-PRESETS = ["lanes4", "lanes32"]
+PRESETS = ["lanes4", "lanes32", "synaptic16"]
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -62,15 +62,16 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     config, path = core
     cells = yosys(f"read_verilog {path.name}; synth_ecp5 -top relif_core -run begin:map_ffram; "
                   "select -assert-none t:$mem* t:$mul; select -clear", path.parent)
-    # One multiplier a lane, two in the scaler (its scalar; row * words) and one in the error unit.
-    assert cells["MULT18X18D"] == config.lanes + 3
+    # One multiplier a lane, four more where synapses have traces, two in the scaler (its scalar; row * words) and
+    # one in the error unit.
+    assert cells["MULT18X18D"] == config.lanes * (5 if config.synaptic else 1) + 3
     # The large memories are 36 bits wide blocks of 512 words; distributed RAM is left to what is small:
     # the surrogate tables (8 bits of 32 words a lane), the buffers of error unit and queue, and the scaler's queue
-    # of rows (86 bits of 4 words: 22 cells).
-    wide = {config.weight_words: config.weight_bits, config.state_words: config.state_bits,
-            config.neuron_words: 2 * config.state_bits}
-    assert cells["DP16KD"] >= sum(words * bits * config.lanes for words, bits in wide.items()) / 18432
-    assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22
+    # of rows (86 bits of 4 words: 22 cells), and the target values (14 bits of 64 words: 16 cells).
+    wide = ((config.weight_words, config.weight_bits), (config.state_words, config.state_bits),
+            (config.neuron_words, 2 * config.state_bits), (config.eligibility_words, config.state_bits))
+    assert cells["DP16KD"] >= sum(words * bits * config.lanes for words, bits in wide) / 18432
+    assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22 + 16
 
 
 def test_ice40_memories_in_block_ram_and_multipliers_in_dsp(tmp_path):
