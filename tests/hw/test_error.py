@@ -8,12 +8,12 @@ from streams import simulate, source
 
 from relif_hw.config import CoreConfig
 from relif_hw.error import ErrorUnit
-from relif_hw.isa import Flag
+from relif_hw.isa import VALUE_BITS, VALUE_FRACTION, Flag
 from relif_hw.numerics import EXP_TABLE, RECIPROCAL_TABLE
 
 
-def errors_of(config, outputs, instruction, target):
-    """e_k of the outputs U_k."""
+def errors_of(config, outputs, instruction, target, wanted):
+    """e_k of the outputs U_k, with a class or the target values `wanted`."""
     bits, fraction = config.state_bits, config.state_fraction
     top = (1 << bits - 1) - 1
     one = instruction["y"]
@@ -25,12 +25,16 @@ def errors_of(config, outputs, instruction, target):
         reciprocal = RECIPROCAL_TABLE[sum(powers) >> lead - 9 & 511]
         shift = 15 + lead - fraction
         values, one = [q * reciprocal + (1 << shift - 1) >> shift for q in powers], 1 << fraction
-    errors = [(one if k == target else 0) - value for k, value in enumerate(values)]
+    if instruction["flags"] & Flag.ANALOG:
+        errors = [(wanted[k] << fraction - VALUE_FRACTION) - value for k, value in enumerate(values)]
+    else:
+        errors = [(one if k == target else 0) - value for k, value in enumerate(values)]
     return [0 if abs(e) < instruction["z"] else e for e in (max(-top - 1, min(top, e)) for e in errors)]
 
 
-def run(config, jobs, stall=0.0):
-    """The words written for each job (outputs, instruction, target): {address: elements}, and `live`."""
+def run(config, jobs, stall=0.0, wanted=()):
+    """The words written for each job (outputs, instruction, target): {address: elements}, and `live`; `wanted` are
+    the target values, which are written first."""
     dut = ErrorUnit(config)
     registers = [0] * config.lanes
     written = []
@@ -38,6 +42,17 @@ def run(config, jobs, stall=0.0):
               {"end": 1, "context": 0, "row": 0, "value": 0}] for outputs, *_ in jobs]
 
     async def feed(ctx):
+        for output, value in enumerate(wanted):
+            ctx.set(dut.value_address, output)
+            ctx.set(dut.value, value)
+            ctx.set(dut.value_write, 1)
+            await ctx.tick()
+        ctx.set(dut.value_write, 0)
+        # They can be read again, a cycle after the address.
+        for output, value in enumerate(wanted):
+            ctx.set(dut.value_address, output)
+            await ctx.tick()
+            assert ctx.get(dut.value_data) == value
         for (_, instruction, target), job in zip(jobs, items, strict=True):
             ctx.set(dut.instruction, {name: value % (1 << 18) if name in "xyz" else value
                                       for name, value in instruction.items()})
@@ -86,14 +101,17 @@ def test_errors(lanes, bits, most, stall):
     top, one = (1 << bits - 1) - 1, 1 << config.state_fraction
     jobs = []
     for outputs in patterns(config, rng):
-        for flags in (Flag.SOFTMAX, 0):
+        for flags in (Flag.SOFTMAX, 0, Flag.ANALOG):
+            softmax = flags == Flag.SOFTMAX
             instruction = {"flags": flags, "c": rng.randrange(50), "rows": len(outputs),
-                           "x": rng.choice([0, 1477, 1477, top]) if flags else 0,
-                           "y": 0 if flags else rng.choice([one, -one, top, -top - 1]),
+                           "x": rng.choice([0, 1477, 1477, top]) if softmax else 0,
+                           "y": 0 if softmax else rng.choice([one, -one, top, -top - 1]),
                            "z": rng.choice([0, 0, 1, one // 16, one, top])}
             jobs.append((outputs, instruction, rng.choice([0, len(outputs) - 1, len(outputs), 2047])))
-    for (outputs, instruction, target), (words, live) in zip(jobs, run(config, jobs, stall), strict=True):
-        errors = errors_of(config, outputs, instruction, target)
+    limit = 1 << VALUE_BITS - 1
+    wanted = [-limit, limit - 1, *(rng.randrange(-limit, limit) for _ in range(most - 2))]
+    for (outputs, instruction, target), (words, live) in zip(jobs, run(config, jobs, stall, wanted), strict=True):
+        errors = errors_of(config, outputs, instruction, target, wanted)
         assert words == image(config, instruction["c"], errors)
         assert live == any(errors)
 

@@ -1,10 +1,21 @@
 """The sequencer: the queue, the tick program, its fences and flags."""
 
 import pytest
+from amaranth import Cat
 from streams import simulate
 
 from relif_hw.config import CoreConfig
-from relif_hw.isa import INSTRUCTION_BITS, Instruction, Opcode, TickFlag, event_entry, tick_entry
+from relif_hw.isa import (
+    INSTRUCTION_BITS,
+    VALUE_BITS,
+    Flag,
+    Instruction,
+    Opcode,
+    TickFlag,
+    event_entry,
+    tick_entry,
+    value_entry,
+)
 from relif_hw.sequencer import Sequencer
 
 CONFIG = CoreConfig(lanes=4, program_length=32, queue_depth=16)
@@ -35,11 +46,14 @@ class Bench:
         for cycle in range(600):
             ctx.set(dut.dispatch.ready, self.ready(cycle))
             ctx.set(dut.quiet, self.quiet(self.log, cycle))
-            *_, event, address, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
+            *_, event, address, value, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
                 await ctx.tick().sample(
-                    dut.event, dut.event_address, dut.fetch, dut.fetch_address, dut.begin, dut.end,
+                    dut.event, dut.event_address, Cat(dut.value_valid, dut.value_index, dut.value), dut.fetch, dut.fetch_address, dut.begin, dut.end,
                     dut.dispatch.valid, dut.dispatch.ready, dut.dispatch.payload.opcode, dut.dispatch.payload.stream,
                     dut.target))
+            if value & 1:
+                signed = (value >> 17) - ((value >> 30) << VALUE_BITS)
+                self.log.append(("value", (value >> 1 & 0xFFFF, signed), cycle))
             if event:
                 self.log.append(("event", address, cycle))
             if begin:
@@ -76,6 +90,23 @@ def test_events_then_the_program_once_for_each_tick():
     tick = [("begin", None), ("INTEGRATE", 1), ("STEP", 2)]
     assert names(Bench(program).run(entries)) == [
         ("event", 5), ("event", 16383), *tick, ("end", 3), *tick, ("end", 2047), ("event", 0)]
+
+
+def test_target_values_are_numbered_from_one_tick_to_the_next():
+    entries = [value_entry(-8192), event_entry(3), value_entry(8191), tick_entry(TickFlag(0)), value_entry(5),
+               tick_entry(TickFlag(0))]
+    log = names(Bench([instruction(Opcode.END)]).run(entries))
+    assert [what for what in log if what[0] in ("event", "value", "begin")] == [
+        ("value", (0, -8192)), ("event", 3), ("value", (1, 8191)), ("begin", None), ("value", (0, 5)),
+        ("begin", None)]
+
+
+@pytest.mark.parametrize(("flags", "dispatched"), [(0, False), (Flag.SYNAPTIC, True)], ids=["factored", "synaptic"])
+def test_without_a_post_factor_traces_of_synapses_go_on(flags, dispatched):
+    # Nothing is live: an update would change no weight, but traces of synapses decay all the same.
+    program = [instruction(Opcode.LEARN, flags=Flag(flags), stream=1), instruction(Opcode.END)]
+    log = names(Bench(program).run([tick_entry(TickFlag(0))]))
+    assert (("LEARN", 1) in log) == dispatched
 
 
 def test_one_instruction_a_cycle():

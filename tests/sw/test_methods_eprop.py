@@ -131,7 +131,8 @@ def test_transposed_weights_as_feedback_matrices_are_symmetric_feedback() -> Non
         symmetric = accumulate(EProp(network, readout_filter=readout_filter), spikes, LOSS)
         given = accumulate(EProp(network, feedback=transposed, readout_filter=readout_filter), spikes, LOSS)
         for name, part in symmetric.items():
-            assert torch.equal(given[name], part)
+            # A matrix and a transposed view of one may take different ways through the library of products.
+            assert difference(given[name], part) < RELATIVE
 
 
 def test_factored_rule_is_e_prop_with_a_readout_without_leak() -> None:
