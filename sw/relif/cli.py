@@ -124,10 +124,18 @@ def _train(parser: argparse.ArgumentParser) -> None:
                         "(default: $RELIF_DATA)")
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
-    rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, fa, decolle or erbp")
+    rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, e-prop-synaptic, lsnn, fa, "
+                      "decolle or erbp")
     rule.add_argument("--feedback", choices=("random", "symmetric", "layers", "local"),
                       help="where the learning signal comes through")
     rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")
+    rule.add_argument("--eligibility", choices=("factored", "synaptic"),
+                      help="factors of the neurons, or a trace in every synapse (needs a synaptic core)")
+    rule.add_argument("--tau-eligibility", type=_rate, metavar="SECONDS",
+                      help="time constant of these traces (default: the readout's, if it leaks)")
+    rule.add_argument("--activity-cost", type=_rate, metavar="C",
+                      help="hold firing rates to --activity-target, at this weight (try 1e-3)")
+    rule.add_argument("--activity-target", type=_rate, metavar="HZ", help="spikes a second (default 10)")
     parser.add_argument("--in-the-loop", action="store_true",
                         help="the board runs forward; the host computes the gradient (BPTT) from its spikes and writes "
                              "the weights back")
@@ -151,8 +159,8 @@ def _eval(parser: argparse.ArgumentParser) -> None:
 
 def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="name of a task (relif tasks lists them)")
-    parser.add_argument("--rules", default="dfa,e-prop,fa,decolle,erbp", metavar="NAME[,NAME...]",
-                        help="published rules (default: all, dfa,e-prop,fa,decolle,erbp)")
+    parser.add_argument("--rules", default="dfa,e-prop,e-prop-synaptic,lsnn,fa,decolle,erbp", metavar="NAME[,NAME...]",
+                        help="published rules (default: all, %(default)s)")
     parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), metavar="N[,N...]", help="default 0,1,2")
     parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
     _core(parser)

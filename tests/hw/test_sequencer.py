@@ -48,7 +48,8 @@ class Bench:
             ctx.set(dut.quiet, self.quiet(self.log, cycle))
             *_, event, address, value, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
                 await ctx.tick().sample(
-                    dut.event, dut.event_address, Cat(dut.value_valid, dut.value_index, dut.value), dut.fetch, dut.fetch_address, dut.begin, dut.end,
+                    dut.event, dut.event_address, Cat(dut.value_valid, dut.value_index, dut.value), dut.fetch,
+                    dut.fetch_address, dut.begin, dut.end,
                     dut.dispatch.valid, dut.dispatch.ready, dut.dispatch.payload.opcode, dut.dispatch.payload.stream,
                     dut.target))
             if value & 1:

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from relif_hw.config import CoreConfig
+from relif_hw.config import CoreConfig, preset
 
 from .. import baselines, plots
 from ..bench import percent
-from ..compiler import Compiled
+from ..compiler import Compiled, compile
 from ..console import Console
 from ..errors import DataError
-from ..host.board import Board
+from ..host.board import DEFAULT_PRESET, Board
 from ..rules import published
 from ..tasks import Task
 from ..training import evaluate, fit
 from .session import CycleMeter, make_task
-from .shared import core_for, opened
+from .shared import MADE, core_for, opened
 
 __all__ = ["run"]
 
@@ -94,7 +94,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if len(set(seeds)) < len(seeds):
         raise DataError(f"every seed counts once, but {','.join(map(str, seeds))} has one twice")
     settings: Mapping[str, Any] = {"hidden": options.hidden}
-    make_task(options.task, 0, settings, options.data)          # what is wrong is said before the work begins
+    for rule in rules:                                          # what is wrong is said before the work begins
+        network = make_task(options.task, seeds[0], {**settings, "rule": rule}, options.data).network()
+        if options.board in MADE:
+            compile(network, core_for(network, options) or preset(DEFAULT_PRESET))
     rows: list[Compared] = []
     total, done = len(seeds) * (2 * len(rules) + 1), 0
     with contextlib.ExitStack() as stack:

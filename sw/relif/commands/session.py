@@ -26,7 +26,7 @@ from ..training import Epoch, Run
 __all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats",
            "require_plain", "require_task", "to_checkpoint", "to_run", "weights_sha256"]
 
-RULE_OPTIONS = ("rate", "feedback", "loss")
+RULE_OPTIONS = ("rate", "feedback", "loss", "eligibility", "tau_eligibility", "activity_cost", "activity_target")
 """Arguments that change the task's learning rule."""
 TASK_OPTIONS = ("hidden", "rule")
 """Arguments that choose the task's network and rule."""
