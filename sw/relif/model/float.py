@@ -36,7 +36,7 @@ class FloatNetwork(nn.Module):
     network : Network
     dtype : torch.dtype
     reset_gradient : bool
-        Whether gradients flow through the reset too; usually they should not (section III.A). Through adaptive
+        Whether gradients flow through the reset too; usually they should not. Through adaptive
         thresholds they always flow.
 
     `weights[name]` is the parameter (pre, post) of projection number `name` (`projection_index`).

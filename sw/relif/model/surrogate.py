@@ -1,4 +1,4 @@
-"""Spikes that have a derivative: a step forward, a surrogate backward (Fig. 3 and section III.A)."""
+"""Spikes that have a derivative: a step forward, a surrogate backward (Fig. 3)."""
 
 from __future__ import annotations
 
