@@ -123,7 +123,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
                         "(default: $RELIF_DATA)")
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
-    rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, fa, decolle or erbp")
+    rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, fa, decolle or erbp; for "
+                      "temporal-xor spike-time or superspike")
     rule.add_argument("--feedback", choices=("random", "symmetric", "layers", "local"),
                       help="where the learning signal comes through")
     rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")
