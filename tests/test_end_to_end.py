@@ -38,3 +38,12 @@ def test_digits_end_with_the_same_weights_on_the_simulated_board_and_on_the_mode
     assert model["cycles_per_tick"] is None
     # One pass is enough to be far above chance (10 %): it has learned.
     assert sim["test_accuracy"] > 0.85
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("feedback", ["random", "symmetric"])
+def test_superspike_ends_with_the_same_weights_on_the_simulated_board_and_on_the_model(feedback: str) -> None:
+    sim, model = (relif("train", "temporal-xor", "--rule", "superspike", "--feedback", feedback, "--epochs", "4",
+                        "--board", board) for board in ("sim", "model"))
+    for key in ("weights_sha256", "distance", "untrained_distance", "test_accuracy", "ticks"):
+        assert sim[key] == model[key], key

@@ -125,7 +125,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
     rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, e-prop-synaptic, lsnn, fa, "
-                      "decolle or erbp")
+                      "decolle or erbp; for temporal-xor spike-time or superspike")
     rule.add_argument("--feedback", choices=("random", "symmetric", "layers", "local"),
                       help="where the learning signal comes through")
     rule.add_argument("--loss", choices=("softmax", "mse"), help="error of the readout")

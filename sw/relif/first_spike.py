@@ -13,15 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from relif_hw.isa import TickFlag, event_entry, tick_entry
-
-from .compiler import Compiled, compile
-from .errors import BoardError, DataError
+from .compiler import compile
+from .errors import DataError
 from .host.board import Board
 from .methods.spike_time import SpikeTimeNetwork
 from .network import Network, decay
+from .pattern import BoolArray, recall
 
-__all__ = ["XOR", "deploy", "first_spikes", "xor_on_board"]
+__all__ = ["XOR", "deploy", "first_spikes", "volley", "xor_on_board"]
 
 XOR = (((0.0, 0.0), 0), ((0.0, 2.0), 1), ((2.0, 0.0), 1), ((2.0, 2.0), 0))
 """The temporal XOR (Fig. 7): times of two input spikes in time constants, and the output that is to spike first."""
@@ -54,30 +53,24 @@ def deploy(model: SpikeTimeNetwork, *, ticks: int = 20, dt: float = 1e-3) -> Net
     return network
 
 
-def first_spikes(board: Board, compiled: Compiled, times: Sequence[float], *, ticks: int,
-                 span: float = 10.0) -> npt.NDArray[np.float64]:
-    """When each output spikes first, in time constants; infinity: not within `span` of them.
+def volley(times: Sequence[float], *, ticks: int, span: float) -> BoolArray:
+    """A spike (ticks, neurons) of each neuron at its time; times and span in time constants of `ticks` ticks."""
+    spikes = np.zeros((round(span * ticks), len(times)), dtype=bool)
+    spikes[[round(time * ticks) for time in times], np.arange(len(times))] = True
+    return spikes
 
-    `compiled` reports the output alone; `times` are those of the inputs' spikes, in time constants of `ticks` ticks.
-    """
-    start = compiled.base("x")
-    at = [round(time * ticks) for time in times]
-    entries: list[int] = []
-    for tick in range(round(span * ticks)):
-        entries += [event_entry(start + number) for number, moment in enumerate(at) if moment == tick]
-        entries.append(tick_entry(TickFlag.SEND | (TickFlag.RESET if tick == 0 else TickFlag(0))))
-    board.submit(np.array(entries, dtype=np.uint16))
-    results = board.results()
-    if len(results) != round(span * ticks):
-        raise BoardError(f"the board sent {len(results)} results for {round(span * ticks)} ticks")
-    outputs = list(compiled.network.populations.values())[-1].size
-    spikes = np.stack([result.values for result in results])[:, :outputs] > 0
+
+def first_spikes(spikes: BoolArray, *, ticks: int) -> npt.NDArray[np.float64]:
+    """When each neuron of spikes (ticks, neurons) spikes first, in time constants; infinity: never."""
     return np.where(spikes.any(0), spikes.argmax(0) / ticks, math.inf)
 
 
-def xor_on_board(board: Board, model: SpikeTimeNetwork, *, ticks: int = 20) -> list[npt.NDArray[np.float64]]:
+def xor_on_board(board: Board, model: SpikeTimeNetwork, *, ticks: int = 20,
+                 span: float = 10.0) -> list[npt.NDArray[np.float64]]:
     """The first spikes of a network's two outputs for the four patterns of `XOR`, in time constants."""
     network = deploy(model, ticks=ticks)
-    compiled = compile(network, board.config, send=[list(network.populations)[-1]])
+    output = list(network.populations.values())[-1]
+    compiled = compile(network, board.config, send=[output])
     compiled.load(board)
-    return [first_spikes(board, compiled, times, ticks=ticks) for times, _ in XOR]
+    return [first_spikes(recall(board, compiled, volley(times, ticks=ticks, span=span), output.size), ticks=ticks)
+            for times, _ in XOR]

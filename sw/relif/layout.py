@@ -171,7 +171,8 @@ def _place_populations(network: Network, config: CoreConfig, layout: Layout) -> 
         if population.kind == "readout" and population.size > config.max_outputs:
             layout.problems.append(f"readout {population.name!r} has {population.size} neurons, but the core "
                                    f"holds {config.max_outputs} outputs "
-                                   f"({population.size - config.max_outputs} too many)")
+                                   f"({population.size - config.max_outputs} too many): its max_outputs must be "
+                                   f"{population.size} or more")
         if words >= 1 << FIELDS["words"]:
             layout.problems.append(f"population {population.name!r} has {words} words of {config.lanes}, "
                                    f"but a row holds {(1 << FIELDS['words']) - 1}")

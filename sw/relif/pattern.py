@@ -1,7 +1,7 @@
 """Spike patterns: a network learns on the chip to fire given spikes in answer to given spikes (SuperSpike, eq. 9-13).
 
 The output spikes; its error is the difference of its spike trains and the target's, smoothed (loss `"van_rossum"`).
-The pattern is shown again and again, with an update at every tick.
+The patterns are shown in turn, again and again, with an update at every tick.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .compiler import Compiled, compile
 from .errors import BoardError, DataError
 from .host.board import Board
 from .methods.superspike import Kernel, van_rossum
-from .network import Network
+from .network import Network, Population, target_input
 from .rules import EProp, Surrogate
 
-__all__ = ["Pattern", "PatternRun", "fit_pattern", "pattern_network", "random_pattern", "read_pattern", "read_ras",
-           "recall"]
+__all__ = ["BoolArray", "Pattern", "PatternRun", "fit_patterns", "pattern_network", "random_pattern", "read_pattern",
+           "read_ras", "recall"]
 
 BoolArray = npt.NDArray[np.bool_]
 NO_CLASS = 2047
@@ -98,77 +98,92 @@ def read_pattern(folder: Path, dt: float = 1e-3) -> Pattern:
     return Pattern(inputs, target, dt)
 
 
-def pattern_network(pattern: Pattern, *, hidden: Sequence[int] = (), seed: int = 0, rate: float = 2.0**-12) -> Network:
-    """Layers of spiking neurons from the inputs to the output, which learn by SuperSpike with random feedback."""
+def pattern_network(pattern: Pattern, *, hidden: Sequence[int] = (), seed: int = 0, rate: float | None = None,
+                    feedback: str = "random") -> Network:
+    """Layers of spiking neurons from the inputs to the output, which learn by SuperSpike.
+
+    Hidden layers spike from the start; they learn a hundred times slower than the output, or they change below it
+    faster than it can follow.
+    """
     network = Network(dt=pattern.dt, seed=seed)
+
+    def layer(below: Population, size: int, name: str, *, width: float, gain: float, range: float,
+              rate: float = 1.0) -> Population:
+        above = network.lif(size, tau_mem=DECAY, tau_syn=RISE, name=name,
+                            surrogate=Surrogate(kind="fast_sigmoid", width=width))
+        network.connect(below, above, gain=gain, range=range, rate=rate, stored="source")
+        return above
+
     below = network.input(pattern.inputs.shape[1], name="x")
-    sizes = [*hidden, pattern.target.shape[1]]
-    for number, size in enumerate(sizes, 1):
-        layer = network.lif(size, tau_mem=DECAY, tau_syn=RISE, surrogate=Surrogate(kind="fast_sigmoid", width=1.0),
-                            name="o" if number == len(sizes) else f"h{number}")
-        network.connect(below, layer, gain=0.6, range=0.25, stored="source")
-        below = layer
-    network.learn(EProp(loss="van_rossum", feedback="random", rate=rate, feedback_gain=4.0, tau_rise=RISE,
-                        tau_decay=DECAY), below)
+    for number, size in enumerate(hidden, 1):
+        below = layer(below, size, f"h{number}", width=0.25, gain=0.6, range=0.5, rate=0.01)
+    output = (layer(below, pattern.target.shape[1], "o", width=4.0, gain=0.8, range=2.0**-4) if hidden else
+              layer(below, pattern.target.shape[1], "o", width=1.0, gain=0.6, range=0.25))
+    rate = (2.0**-11 if hidden else 2.0**-12) if rate is None else rate
+    network.learn(EProp(loss="van_rossum", feedback=feedback, rate=rate, feedback_gain=2.0 if hidden else 4.0,
+                        tau_rise=RISE, tau_decay=DECAY), output)
     return network
 
 
 @dataclass
 class PatternRun:
-    """How the learning of a pattern went."""
+    """How the learning of patterns went; distances are sums over them."""
 
     compiled: Compiled
     untrained: float
     """Distance before learning."""
     distances: list[float] = field(default_factory=list)
-    """Of each presentation, while learning."""
+    """Of each presentation of all patterns, while learning."""
     distance: float = math.nan
     """At the end, without learning."""
-    spikes: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
-    """Of the output at the end, (ticks, outputs)."""
+    spikes: list[BoolArray] = field(default_factory=list)
+    """Of the output at the end, (ticks, outputs) of each pattern."""
     ticks: int = 0
     """Ticks of learning."""
 
 
-def _entries(compiled: Compiled, pattern: Pattern, train: bool) -> npt.NDArray[np.uint16]:
-    """Queue entries of one presentation; only with `train` it brings the target along, and is learned."""
-    network = compiled.network
-    assert network.output is not None
-    x, target = compiled.base("x"), compiled.base(f"{network.output.name}.target")
+def _entries(compiled: Compiled, inputs: BoolArray, target: BoolArray | None = None) -> npt.NDArray[np.uint16]:
+    """Queue entries of one presentation, from rest; it is learned if it brings a target along."""
+    x = compiled.base("x")
     entries: list[int] = []
-    for tick, spikes in enumerate(pattern.inputs):
+    for tick, spikes in enumerate(inputs):
         entries += [event_entry(x + int(i)) for i in spikes.nonzero()[0]]
         flags = TickFlag.SEND | (TickFlag.RESET if tick == 0 else TickFlag(0))
-        if train:
-            entries += [event_entry(target + int(i)) for i in pattern.target[tick].nonzero()[0]]
+        if target is not None:
+            assert compiled.network.output is not None
+            first = compiled.base(target_input(compiled.network.output))
+            entries += [event_entry(first + int(i)) for i in target[tick].nonzero()[0]]
             flags |= TickFlag.TRAIN | TickFlag.TARGET
         entries.append(tick_entry(flags, NO_CLASS))
     return np.array(entries, dtype=np.uint16)
 
 
-def _show(board: Board, pattern: Pattern, entries: npt.NDArray[np.uint16]) -> BoolArray:
+def _show(board: Board, entries: npt.NDArray[np.uint16], ticks: int, outputs: int) -> BoolArray:
     board.submit(entries)
     results = board.results()
-    if len(results) != len(pattern.inputs):
-        raise BoardError(f"the board sent {len(results)} results for {len(pattern.inputs)} ticks")
-    return np.stack([result.values for result in results])[:, :pattern.target.shape[1]] > 0
+    if len(results) != ticks:
+        raise BoardError(f"the board sent {len(results)} results for {ticks} ticks")
+    return np.stack([result.values for result in results])[:, :outputs] > 0
 
 
-def recall(board: Board, compiled: Compiled, pattern: Pattern) -> BoolArray:
-    """The output's spikes (ticks, outputs) in answer to the inputs; the board is given no target."""
-    return _show(board, pattern, _entries(compiled, pattern, train=False))
+def recall(board: Board, compiled: Compiled, inputs: BoolArray, outputs: int) -> BoolArray:
+    """The spikes (ticks, outputs) of the population that reports, in answer to those of the input `x`.
+
+    The board is given no target.
+    """
+    return _show(board, _entries(compiled, inputs), len(inputs), outputs)
 
 
-def fit_pattern(network: Network, board: Board, pattern: Pattern, *, epochs: int = EPOCHS, decay: float = 0.05,
-                progress: Callable[[int, float], None] | None = None) -> PatternRun:
-    """Learn a pattern on a board.
+def fit_patterns(network: Network, board: Board, patterns: Sequence[Pattern], *, epochs: int = EPOCHS,
+                 decay: float = 0.05, progress: Callable[[int, float], None] | None = None) -> PatternRun:
+    """Learn patterns on a board: they are shown in turn, each from rest.
 
     Parameters
     ----------
     network : Network
         As `pattern_network` makes it: an input `x`, and an output with loss `"van_rossum"`.
     epochs : int
-        Presentations.
+        Presentations of all patterns.
     decay : float
         Learning rate at the end, as a part of that at the start; geometric in between.
     progress : callable
@@ -178,16 +193,25 @@ def fit_pattern(network: Network, board: Board, pattern: Pattern, *, epochs: int
         raise DataError(f"epochs must be at least 1, not {epochs}")
     if network.rule is None or network.output is None or network.rule.loss != "van_rossum":
         raise DataError("a pattern is learned by a network with loss 'van_rossum'")
+    outputs = network.output.size
     compiled = compile(network, board.config, send=[network.output])
     compiled.load(board)
-    run = PatternRun(compiled, pattern.distance(recall(board, compiled, pattern)))
-    entries = _entries(compiled, pattern, train=True)
+
+    def answers() -> list[BoolArray]:
+        return [recall(board, compiled, pattern.inputs, outputs) for pattern in patterns]
+
+    def distance(answers: Sequence[BoolArray]) -> float:
+        return sum(pattern.distance(spikes) for pattern, spikes in zip(patterns, answers, strict=True))
+
+    run = PatternRun(compiled, distance(answers()))
+    lessons = [_entries(compiled, pattern.inputs, pattern.target) for pattern in patterns]
     for epoch in range(epochs):
         compiled.write_rate(board, network.rule.rate * decay ** (epoch / epochs))
-        run.distances.append(pattern.distance(_show(board, pattern, entries)))
-        run.ticks += len(pattern.inputs)
+        run.distances.append(distance([_show(board, lesson, len(pattern.inputs), outputs)
+                                       for lesson, pattern in zip(lessons, patterns, strict=True)]))
+        run.ticks += sum(len(pattern.inputs) for pattern in patterns)
         if progress:
             progress(epoch + 1, run.distances[-1])
-    run.spikes = recall(board, compiled, pattern)
-    run.distance = pattern.distance(run.spikes)
+    run.spikes = answers()
+    run.distance = distance(run.spikes)
     return run

@@ -118,6 +118,7 @@ def test_version_and_help(capsys):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["train", "letters", "--board", "model"], "no task is called 'letters'; there are digits, cue-"),
+    (["train", "temporal-xor", "--rule", "e-prop"], "by --rule spike-time or superspike, not 'e-prop'"),
     (["train", "stripes", "--board", "chip"], "no board is called 'chip'"),
     (["train", "stripes", "--board", "model", "--preset", "lanes3"], "no preset is called 'lanes3'"),
     (["train", "stripes", "--board", "model", "--config", "none.toml"], "none.toml: No such file or directory"),

@@ -255,8 +255,9 @@ def test_traces_use_their_bits() -> None:
 REFUSED = {
     "weights": (feed_forward(100, 100, 3), r"the synapse memory has 2048 words of 4, but 2[56]\d\d are needed "
                 r"\(\d+ too many\); .*; preset 'lanes8' would hold it"),
-    "outputs": (feed_forward(4, 4, 70), r"readout 'y' has 70 neurons, but the core holds 64 outputs \(6 too many\); "
-                r"no preset would hold it"),
+    "outputs": (feed_forward(4, 4, 70), r"readout 'y' has 70 neurons, but the core holds 64 outputs \(6 too many\): "
+                r"its max_outputs must be 70 or more; no preset would hold it, a configuration of its own may "
+                r"\(--config\)"),
     "neurons": (feed_forward(300, 8, 2), r"the neuron memory has 64 words of 4, but 78 are needed"),
     "everything": (feed_forward(20000, 2000, 10), r"no preset would hold it"),
 }

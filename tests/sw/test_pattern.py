@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from relif.cli import main
-from relif.errors import DataError
+from relif.errors import DataError, NetworkError
 from relif.host.board import ModelBoard
-from relif.pattern import Pattern, fit_pattern, pattern_network, random_pattern, read_pattern, read_ras
+from relif.pattern import (
+    Pattern,
+    fit_patterns,
+    pattern_network,
+    random_pattern,
+    read_pattern,
+    read_ras,
+    recall,
+)
 from relif_hw.config import CoreConfig
+from relif_hw.isa import Space
 
 
 def core(lanes: int) -> CoreConfig:
@@ -62,13 +71,49 @@ def test_learns_a_pattern_whatever_the_lanes() -> None:
     runs = []
     for lanes in (4, 16):
         with ModelBoard(core(lanes)) as board:
-            runs.append(fit_pattern(pattern_network(pattern, seed=1, rate=2.0**-9), board, pattern, epochs=20))
+            runs.append(fit_patterns(pattern_network(pattern, seed=1, rate=2.0**-9), board, [pattern], epochs=20))
     assert runs[0].distances == runs[1].distances
-    assert np.array_equal(runs[0].spikes, runs[1].spikes)
+    assert np.array_equal(runs[0].spikes[0], runs[1].spikes[0])
     for run in runs:
         assert run.ticks == 20 * 80
-        assert run.distance == pattern.distance(run.spikes)
+        assert run.distance == pattern.distance(run.spikes[0])
         assert run.distance < min(run.untrained, pattern.distance(pattern.target & False)) / 4
+
+
+def test_learns_two_patterns_in_turn() -> None:
+    # The same neurons answer both, and what comes first leaves nothing behind for the second: each starts from rest.
+    patterns = [random_pattern(seed, ticks=60, inputs=60, outputs=2) for seed in (5, 6)]
+    network = pattern_network(patterns[0], seed=1, rate=2.0**-10)
+    with ModelBoard(core(8)) as board:
+        run = fit_patterns(network, board, patterns, epochs=30)
+        backwards = [recall(board, run.compiled, pattern.inputs, 2) for pattern in reversed(patterns)]
+    assert len(run.spikes) == 2 and run.ticks == 2 * 30 * 60
+    assert run.distance < sum(p.distance(p.target & False) for p in patterns) * 0.75
+    for pattern, spikes, again in zip(patterns, run.spikes, reversed(backwards), strict=True):
+        assert pattern.distance(spikes) < pattern.distance(run.spikes[pattern is patterns[0]])
+        assert pattern.distance(again) == pattern.distance(spikes)
+    assert run.distance == sum(p.distance(s) for p, s in zip(patterns, run.spikes, strict=True))
+
+
+@pytest.mark.parametrize("feedback", ["random", "symmetric", "layers"])
+def test_learns_a_pattern_through_a_hidden_layer(feedback: str) -> None:
+    pattern = random_pattern(5, ticks=80, inputs=60, outputs=2)
+    network = pattern_network(pattern, hidden=[40], seed=1, feedback=feedback)
+    with ModelBoard(core(16)) as board:
+        run = fit_patterns(network, board, [pattern], epochs=25)
+        trained = run.compiled.take_weights(board.read(Space.WEIGHTS, 0, run.compiled.layout.weight_words))
+    assert run.distance < min(run.untrained / 4, pattern.distance(pattern.target & False))
+    for name, weights in trained.items():
+        start = run.compiled.to_integers(name, network.initial_weights(network.projections[name]))
+        assert (weights != start).any() == network.projections[name].plastic
+
+
+def test_refuses_feedback_that_cannot_be() -> None:
+    pattern = random_pattern(5, ticks=80, inputs=60, outputs=2)
+    with pytest.raises(NetworkError, match="local errors are those of classes"):
+        pattern_network(pattern, hidden=[4], feedback="local")
+    with pytest.raises(NetworkError, match="'h1' has no projection to 'o'; use feedback='random'"):
+        pattern_network(pattern, hidden=[4, 4], feedback="symmetric")
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -82,7 +127,11 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (result["task"], result["ticks"], result["test_accuracy"]) == ("pattern", 180, None)
     assert result["silent_distance"] > 0 and len(result["weights_sha256"]) == 64
     assert (tmp_path / "out" / "pattern.png").stat().st_size > 5000
-    for extra, message in ((["--resume", "x"], "--resume means nothing to pattern"),
+    assert main([*command[:-2], "--hidden", "5", "--feedback", "symmetric"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights_sha256"] != result["weights_sha256"]
+    for extra, message in ((["--feedback", "local"], "local errors are those of classes"),
+                           (["--rule", "dfa"], "--rule means nothing to pattern"),
+                           (["--resume", "x"], "--resume means nothing to pattern"),
                            (["--in-the-loop"], "--in-the-loop means nothing to pattern"),
                            (["--board", "float"], "pattern runs on a core")):
         assert main([*command, *extra]) == 1

@@ -12,7 +12,7 @@ from relif_hw.isa import Space
 
 from .. import plots
 from ..console import Console
-from ..pattern import EPOCHS, Pattern, fit_pattern, pattern_network, random_pattern, read_pattern
+from ..pattern import EPOCHS, Pattern, fit_patterns, pattern_network, random_pattern, read_pattern
 from .session import CycleMeter, require_plain, weights_sha256
 from .shared import chosen_config, opened
 
@@ -25,17 +25,17 @@ def _pattern(options: argparse.Namespace, seed: int) -> Pattern:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Learn the random pattern of the seed, or that of the files in --data, and tell how near it came."""
-    require_plain(options, "pattern")
+    require_plain(options, "pattern", allowed=("feedback",))
     seed = options.seed or 0
     pattern = _pattern(options, seed)
     epochs = options.epochs or EPOCHS
-    rate = {} if options.rate is None else {"rate": options.rate}
-    network = pattern_network(pattern, hidden=options.hidden or (), seed=seed, **rate)
+    given = {key: getattr(options, key) for key in ("rate", "feedback") if getattr(options, key) is not None}
+    network = pattern_network(pattern, hidden=options.hidden or (), seed=seed, **given)
     with opened(options.board, chosen_config(options), console) as board, console.bar("pattern") as bar:
         meter, start = CycleMeter(board), time.monotonic()
         meter.start()
-        run = fit_pattern(network, board, pattern, epochs=epochs,
-                          progress=lambda done, distance: bar(done, epochs, f"distance {distance:.4f}"))
+        run = fit_patterns(network, board, [pattern], epochs=epochs,
+                           progress=lambda done, distance: bar(done, epochs, f"distance {distance:.4f}"))
         # The two presentations without learning, before and after, count too.
         meter.stop(run.ticks + 2 * len(pattern.inputs))
         weights = run.compiled.take_weights(board.read(Space.WEIGHTS, 0, run.compiled.layout.weight_words))
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if options.report:
         folder = Path(options.report)
         folder.mkdir(parents=True, exist_ok=True)
-        plots.pattern(pattern.target, run.spikes, run.distances).savefig(folder / "pattern.png")
+        plots.pattern(pattern.target, run.spikes[0], run.distances).savefig(folder / "pattern.png")
         (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         console.note(f"report: {folder / 'pattern.png'}")
     fall = f"{run.untrained / run.distance:.1f} times nearer" if run.distance else "exactly the target"

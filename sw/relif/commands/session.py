@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,13 @@ CLASSES_ONLY = ("rule", "feedback", "loss", "checkpoint", "resume", "in_the_loop
 """Arguments of `relif train` for tasks with classes alone."""
 
 
-def require_plain(options: argparse.Namespace, task: str, *others: str) -> None:
-    """`RelifError` for arguments that mean nothing to a task without classes, and for the float model."""
+def require_plain(options: argparse.Namespace, task: str, *others: str, allowed: Sequence[str] = ()) -> None:
+    """`RelifError` for arguments that mean nothing to a task without classes, and for the float model.
+
+    `others` mean nothing to it either; those `allowed` do mean something.
+    """
     for name in (*CLASSES_ONLY, *others):
-        if getattr(options, name):
+        if getattr(options, name) and name not in allowed:
             raise RelifError(f"--{name.replace('_', '-')} means nothing to {task}")
     if options.board == "float":
         raise RelifError(f"{task} runs on a core: --board sim, model or a real one")

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     ticks, inputs = random_pattern(0).inputs.shape
     tasks["pattern"] = {"summary": "fire given spikes in answer to given spikes (SuperSpike)", "inputs": inputs,
                         "classes": None, "ticks": ticks, "epochs": EPOCHS}
-    tasks["temporal-xor"] = {"summary": "which of two outputs spikes first: trained in PyTorch (Fig. 7)", "inputs": 2,
+    tasks["temporal-xor"] = {"summary": "which of two outputs spikes first (Fig. 7)", "inputs": 2,
                              "classes": 2, "ticks": TICKS * SPAN, "epochs": None}
     if console.json_output:
         console.result({"tasks": tasks})
