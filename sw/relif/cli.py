@@ -121,7 +121,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
                         help="neurons of the hidden populations, one after the other (default: the task's)")
     parser.add_argument("--data", metavar="DIR", help="folder with the samples, where the task brings none "
-                        "(default: $RELIF_DATA)")
+                        "(default: $RELIF_DATA); regression: a text file of waveforms")
     rule = parser.add_argument_group("learning rule (default: the task's)")
     rule.add_argument("--rate", type=_rate, metavar="R", help="learning rate")
     rule.add_argument("--rule", metavar="NAME", help="a published rule: dfa, e-prop, e-prop-synaptic, lsnn, fa, "

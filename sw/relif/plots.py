@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["Probe", "comparison", "learning_curve", "membranes", "pattern", "raster", "traces", "weight_pictures"]
+__all__ = ["Probe", "comparison", "learning_curve", "membranes", "pattern", "raster", "regression", "traces",
+           "weight_pictures"]
 
 Array = npt.NDArray[Any]
 
@@ -234,4 +235,26 @@ def pattern(target: Array, spikes: Array, distances: Sequence[float]) -> Figure:
         above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         below.semilogy(range(1, len(distances) + 1), distances, color=LINES[0], linewidth=1.4)
         below.set(title="van Rossum distance, while learning", xlabel="presentation")
+    return figure
+
+
+def regression(target: Array, outputs: Array, errors: Sequence[float], dt: float) -> Figure:
+    """Target values and the outputs that follow them, (ticks, outputs), and the error of each presentation."""
+    count = target.shape[1]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 1.5 * count + 2.2), layout="constrained")
+        grid = figure.add_gridspec(count + 1, 1, height_ratios=[1.0] * count + [1.3])
+        seconds = np.arange(1, len(target) + 1) * dt
+        for number in range(count):
+            axis = figure.add_subplot(grid[number])
+            axis.plot(seconds, target[:, number], color=MUTED, linewidth=1.2, linestyle="--", label="target")
+            axis.plot(seconds, outputs[:, number], color=LINES[1], linewidth=1.2, label="output")
+            axis.set(ylabel=f"output {number}", xlim=(0.0, seconds[-1]))
+            if number == 0:
+                axis.set_title("Outputs, when all is learned")
+                axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.set_xlabel("s")
+        below = figure.add_subplot(grid[count])
+        below.semilogy(range(1, len(errors) + 1), errors, color=LINES[0], linewidth=1.4)
+        below.set(title="Mean-square error as a part of the variance, while learning", xlabel="presentation")
     return figure

@@ -38,8 +38,8 @@ def make_task(name: str, seed: int, settings: Mapping[str, Any] | None = None, d
     `DataError` if there is no such task, or it does not find its data.
     """
     if name not in TASKS:
-        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)} (and, to train alone, pattern "
-                        "and temporal-xor)")
+        raise DataError(f"no task is called {name!r}; there are {', '.join(TASKS)} (and, to train alone, pattern, "
+                        "regression and temporal-xor)")
     chosen = {key: (settings or {}).get(key) for key in TASK_OPTIONS}
     return TASKS[name](seed, data=data, **{key: value for key, value in chosen.items() if value is not None})
 
@@ -53,19 +53,22 @@ def make_network(task: Task, settings: Mapping[str, Any]) -> Network:
     return network
 
 
-CLASSES_ONLY = ("rule", "feedback", "loss", "checkpoint", "resume", "in_the_loop", "baselines")
+CLASSES_ONLY = ("rule", *(option for option in RULE_OPTIONS if option != "rate"), "checkpoint", "resume",
+                "in_the_loop", "baselines")
 """Arguments of `relif train` for tasks with classes alone."""
 
 
-def require_plain(options: argparse.Namespace, task: str, *others: str, allowed: Sequence[str] = ()) -> None:
-    """`RelifError` for arguments that mean nothing to a task without classes, and for the float model.
+def require_plain(options: argparse.Namespace, task: str, *others: str, allowed: Sequence[str] = (),
+                  in_float: bool = False) -> None:
+    """`RelifError` for arguments that mean nothing to a task without classes, and for the float model, unless that
+    can do it (`in_float`).
 
     `others` mean nothing to it either; those `allowed` do mean something.
     """
     for name in (*CLASSES_ONLY, *others):
         if getattr(options, name) and name not in allowed:
             raise RelifError(f"--{name.replace('_', '-')} means nothing to {task}")
-    if options.board == "float":
+    if options.board == "float" and not in_float:
         raise RelifError(f"{task} runs on a core: --board sim, model or a real one")
 
 

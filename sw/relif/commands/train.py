@@ -23,7 +23,7 @@ from ..probe import probe
 from ..report import write_report
 from ..tasks import Task
 from ..training import Progress, Run, evaluate, fit
-from . import pattern, temporal_xor
+from . import pattern, regression, temporal_xor
 from .session import (
     RULE_OPTIONS,
     TASK_OPTIONS,
@@ -40,7 +40,7 @@ from .shared import MADE, chosen_config, core_for, opened
 
 __all__ = ["run"]
 
-WITHOUT_CLASSES = {"pattern": pattern.run, "temporal-xor": temporal_xor.run}
+WITHOUT_CLASSES = {"pattern": pattern.run, "regression": regression.run, "temporal-xor": temporal_xor.run}
 """Tasks that are trained in a way of their own."""
 
 
