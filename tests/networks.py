@@ -105,7 +105,8 @@ def training_run(config: CoreConfig, samples: int = 24, rule: str = "dfa") -> tu
     """
     net = Network(dt=1e-3, seed=3)
     x = net.input(9)
-    h = net.lif(14, tau_mem=8e-3, tau_syn=2e-3)
+    adaptive = PUBLISHED[rule].adaptive
+    h = net.lif(14, tau_mem=8e-3, tau_syn=2e-3, adaptation=0.2 if adaptive else 0.0, tau_adaptation=50e-3)
     y = net.readout(3, tau_mem=8e-3)
     most = min(2.0, largest_range(config))
     net.connect(x, h, gain=2.0, range=most, stored="source")

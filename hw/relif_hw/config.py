@@ -149,8 +149,8 @@ def _presets() -> dict[str, CoreConfig]:
         CoreConfig(name="lanes128", lanes=128, weight_words=2048, state_words=256, neuron_words=32),
         CoreConfig(name="synaptic16", lanes=16, weight_words=4096, state_words=512, neuron_words=128,
                    eligibility_words=2048),
-        CoreConfig(name="synaptic32", lanes=32, weight_words=2048, state_words=512, neuron_words=64,
-                   eligibility_words=1024),
+        CoreConfig(name="synaptic32", lanes=32, weight_words=4096, state_words=512, neuron_words=64,
+                   eligibility_words=2048),
     ]
     return {config.name: config for config in table}
 

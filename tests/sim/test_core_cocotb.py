@@ -117,7 +117,8 @@ def test_icarus_and_its_bench_notices_one_wrong_weight(tmp_path):
 
 @pytest.mark.parametrize("rule", PUBLISHED)
 def test_the_training_run_learns(rule):
-    scenario, _ = training_run(CORES[0], rule=rule)
+    synaptic = PUBLISHED[rule].settings.get("eligibility") == "synaptic"
+    scenario, _ = training_run(next(core for core in CORES if core.synaptic == synaptic), rule=rule)
     model = Lockstep(scenario).model
     outputs = [sent[2] for step in scenario.steps for sent in model.run(np.array(step.entries))]
     right = [answer == sample % 3 for sample, answer in enumerate(answers(outputs))]

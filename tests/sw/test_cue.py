@@ -14,7 +14,7 @@ from relif.training import evaluate, fit
 from relif_hw.config import preset
 from relif_hw.isa import Space, TickFlag
 
-CORE = preset("lanes32")
+CORE, SYNAPTIC = preset("lanes32"), preset("synaptic32")
 
 
 def test_the_class_is_the_side_of_most_cues() -> None:
@@ -55,8 +55,10 @@ def test_targets_come_at_the_end_and_only_in_training() -> None:
 
 
 @pytest.mark.parametrize("rule", PUBLISHED)
-def test_every_rule_fits_the_default_core(rule: str) -> None:
-    compile(CueAccumulation(rule=rule).network(), CORE)
+def test_every_rule_fits_a_default_core(rule: str) -> None:
+    network = CueAccumulation(rule=rule).network()
+    compile(network, SYNAPTIC if network.needs_eligibility_memory else CORE)
+    assert network.populations["h"].adaptive == PUBLISHED[rule].adaptive
 
 
 def test_a_trial_is_learned_and_another_answered() -> None:

@@ -234,16 +234,17 @@ def test_baselines_on_a_few_digits() -> None:
 
 @pytest.mark.parametrize("hidden", [(256,), (128, 128, 128)])
 @pytest.mark.parametrize("rule", PUBLISHED)
-def test_every_published_rule_fits_the_default_core(rule: str, hidden: tuple[int, ...]) -> None:
+def test_every_published_rule_fits_a_default_core(rule: str, hidden: tuple[int, ...]) -> None:
     network = Digits(rule=rule, hidden=hidden).network()
     assert network.rule is not None
     assert {key: getattr(network.rule, key) for key in PUBLISHED[rule].settings} == PUBLISHED[rule].settings
     assert tuple(p.size for p in network.populations.values() if p.kind == "lif") == hidden
-    compile(network, CORE)
+    assert all(p.adaptive == PUBLISHED[rule].adaptive for p in network.populations.values() if p.kind == "lif")
+    compile(network, preset("synaptic32") if network.needs_eligibility_memory else CORE)
 
 
 def test_refuses_rules_and_networks_that_there_are_not() -> None:
-    with pytest.raises(NetworkError, match="no rule is called 'hebb'; there are dfa, e-prop, fa, decolle, erbp"):
+    with pytest.raises(NetworkError, match="no rule is called 'hebb'; there are dfa, e-prop, e-prop-synaptic, lsnn, fa, decolle, erbp"):
         Digits(rule="hebb")
     with pytest.raises(DataError, match="digits: the network needs a hidden population"):
         Digits(hidden=())

@@ -88,10 +88,14 @@ class CueAccumulation(Task):
         network = Network(dt=1e-3, seed=self.seed)
         x = network.input(self.n_inputs, name="x")
         rule = published(self.rule)
-        h = network.lif(self.hidden[0], tau_mem=4.0, surrogate=Surrogate(kind=rule.surrogate, width=4.0), name="h")
+        h = network.lif(self.hidden[0], tau_mem=4.0, surrogate=Surrogate(kind=rule.surrogate, width=4.0), name="h",
+                        adaptation=0.1 if rule.adaptive else 0.0, tau_adaptation=1.0)
         y = network.readout(self.n_classes, tau_mem=60e-3, name="y")
         network.connect(x, h, range=2**-3, gain=0.8)
         network.connect(h, h, range=2**-5, gain=0.0, rate=2.8)
-        network.connect(h, y, range=2**-1, gain=0.43, rate=34.0)
-        network.learn(EProp(**{"rate": 3.25e-4, "trace": "single", "softmax_gain": 2.0, **rule.settings}))
+        # A trace of the synapse sums over the readout's 60 ticks: of such, less is learned at a time.
+        summed = rule.settings.get("eligibility") == "synaptic" and not rule.adaptive
+        rate = 3.25e-4 * (0.03 if summed else 1.0)
+        network.connect(h, y, range=2**-1, gain=0.43, rate=34.0 * 3.25e-4 / rate)
+        network.learn(EProp(**{"rate": rate, "trace": "single", "softmax_gain": 2.0, **rule.settings}))
         return network
