@@ -82,5 +82,5 @@ class Mnist(Task):
         return np.pad(spikes, ((0, 0), (0, SILENT), (0, 0)))
 
     def network(self) -> Network:
-        return layered(self, tau_mem=10e-3, between=0.5, first=(0.5, 1.0), last=(2**-4, 0.0375, 0.009), width=2.0,
+        return layered(self, tau_mem=10e-3, between=0.5, first=(0.5, 1.0), last=(2**-5, 0.0375, 0.009), width=2.0,
                        rate=0.004, dead_zone=0.04, softmax_gain=8.0)
