@@ -244,7 +244,7 @@ def test_every_published_rule_fits_a_default_core(rule: str, hidden: tuple[int, 
 
 
 def test_refuses_rules_and_networks_that_there_are_not() -> None:
-    with pytest.raises(NetworkError, match="no rule is called 'hebb'; there are dfa, e-prop, e-prop-synaptic, lsnn, fa"):
+    with pytest.raises(NetworkError, match="no rule is called 'hebb'; there are dfa, e-prop, e-prop-synaptic, lsnn"):
         Digits(rule="hebb")
     with pytest.raises(DataError, match="digits: the network needs a hidden population"):
         Digits(hidden=())
