@@ -140,7 +140,7 @@ def regression_network(waveform: Waveform, *, hidden: int = 128, seed: int = 0, 
     # Where they are stored is given, so that cores of all sizes learn the same, bit for bit.
     network.connect(x, h, gain=0.7, range=0.5, stored="source")
     network.connect(h, h, gain=0.0, range=0.125, rate=1 / 8, stored="source")
-    network.connect(h, y, gain=0.05, range=0.125, rate=READOUT_RATE / usual, stored="target")
+    network.connect(h, y, gain=0.05, range=2**-4, rate=READOUT_RATE / usual, stored="target")
     network.learn(EProp(feedback="random", loss="analog", rate=usual if rate is None else rate,
                         eligibility=eligibility, activity_cost=2e-3, activity_target=10.0))
     return network
