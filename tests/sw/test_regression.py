@@ -183,7 +183,11 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*command, "--board", "float", "--seed", "1"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["board"], result["cycles_per_tick"], result["seed"]) == ("float", None, 1)
-    for extra, message in ((["--resume", "x"], "--resume means nothing to regression"),
+    assert main([*command, "--board", "model", "--eligibility", "synaptic", "--activity-cost", "0.01"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["preset"] == "synaptic32"
+    for extra, message in ((["--feedback", "symmetric"], "--feedback means nothing to regression"),
+                           (["--resume", "x"], "--resume means nothing to regression"),
                            (["--hidden", "8,8"], "regression has one hidden population, not 2"),
                            (["--data", "none"], "none: cannot be read")):
         assert main([*command, *extra]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -33,6 +34,21 @@ from .shared import core_for, opened
 
 __all__ = ["run"]
 
+RULE = ("tau_eligibility", "activity_cost", "activity_target")
+"""Arguments that change the rule, as they are; --eligibility chooses the rates too."""
+
+
+def _network(options: argparse.Namespace, waveform: Waveform, seed: int) -> Network:
+    if options.hidden and len(options.hidden) > 1:
+        raise DataError(f"regression has one hidden population, not {len(options.hidden)}")
+    network = regression_network(waveform, seed=seed, rate=options.rate,
+                                 eligibility=options.eligibility or "factored",
+                                 **({"hidden": options.hidden[0]} if options.hidden else {}))
+    changes = {key: getattr(options, key) for key in RULE if getattr(options, key) is not None}
+    if changes and network.rule is not None:
+        network.learn(dataclasses.replace(network.rule, **changes))
+    return network
+
 
 def _fit(options: argparse.Namespace, console: Console, network: Network, waveform: Waveform,
          play: Player) -> RegressionRun:
@@ -60,13 +76,10 @@ def _on_board(options: argparse.Namespace, console: Console, network: Network,
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Learn the random waveforms of the seed, or those of the file --data, and tell how near the outputs came."""
-    require_plain(options, "regression", in_float=True, allowed=("eligibility",))
-    if options.hidden and len(options.hidden) > 1:
-        raise DataError(f"regression has one hidden population, not {len(options.hidden)}")
+    require_plain(options, "regression", allowed=("eligibility", *RULE), in_float=True)
     seed, start = options.seed or 0, time.monotonic()
     waveform = random_waveform(seed) if options.data is None else read_waveform(Path(options.data), seed)
-    network = regression_network(waveform, seed=seed, rate=options.rate, eligibility=options.eligibility or "factored",
-                                 **({"hidden": options.hidden[0]} if options.hidden else {}))
+    network = _network(options, waveform, seed)
     if options.board == "float":
         run = _fit(options, console, network, waveform, on_float(OnlineLearner(network), waveform))
         facts: dict[str, Any] = {"preset": None, "cycles_per_tick": None}
