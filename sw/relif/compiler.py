@@ -477,7 +477,7 @@ class _Writer:
             flags = (Flag.TABLE_1 if table & 1 else 0) | (Flag.TABLE_2 if table & 2 else 0)
             factor: int | None = 0
             if self.synaptic:
-                # With projections that never learn alone there is nothing to multiply.
+                # Any of those that learn gives the same factor; where none does, it is zero.
                 into = [s for s in self.layout.stored.values() if s.post is place and s.trace is not None]
                 stored = max(into, key=lambda s: s.unit)
                 self.posts[len(self.program)] = stored
