@@ -15,7 +15,7 @@ from relif_sim.board import open_transport
 from relif_sim.library import library
 
 SMALL = CoreConfig(lanes=4, weight_words=256, state_words=32, neuron_words=8, program_length=16, queue_depth=16,
-                   max_outputs=4, name="small")
+                   max_outputs=4, eligibility_words=64, name="small")
 
 INPUTS, CELLS = 12, 8
 """A network without learning: three words of inputs, two words of cells that spike, all to all."""
