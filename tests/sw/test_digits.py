@@ -88,7 +88,7 @@ def test_queue_entries_are_events_then_the_tick() -> None:
         ([], TickFlag.RESET, 1), ([34], TickFlag(0), 1), ([], TickFlag.TARGET | TickFlag.SEND, 1)]
     with pytest.raises(DataError, match="target classes must be 0 to 2047, not 1 to 3000"):
         queue_entries(spikes, 0, flags, [1, 3000])
-    with pytest.raises(ValueError, match="event address must be 0 to 32767"):
+    with pytest.raises(ValueError, match="event address must be 0 to 16383"):
         queue_entries(spikes, 32766, flags, [0, 0])
 
 
