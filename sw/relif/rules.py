@@ -203,6 +203,9 @@ class EProp:
         if self.eligibility == "synaptic" and self.feedback == "layers":
             raise NetworkError("eligibility 'synaptic' cannot learn with feedback 'layers', whose post factors would "
                                "carry no surrogate derivative; use feedback 'random', 'symmetric' or 'local'")
+        if (self.eligibility, self.feedback, self.loss) == ("synaptic", "symmetric", "van_rossum"):
+            raise NetworkError("eligibility 'synaptic' cannot learn with feedback 'symmetric' from a spiking output, "
+                               "whose post factors would carry no surrogate derivative; use feedback 'random'")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings in JSON's types."""

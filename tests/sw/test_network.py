@@ -124,6 +124,8 @@ REFUSED = {
     "tau_eligibility": (lambda n: EProp(tau_eligibility=0), r"tau_eligibility must be a number more than 0"),
     "synaptic layers": (lambda n: EProp(eligibility="synaptic", feedback="layers"),
                         r"'synaptic' cannot learn with feedback 'layers'.*'random', 'symmetric' or 'local'"),
+    "synaptic back from spikes": (lambda n: EProp(eligibility="synaptic", feedback="symmetric", loss="van_rossum"),
+                                  r"'synaptic' cannot learn with feedback 'symmetric' from a spiking output.*'random'"),
     "activity cost": (lambda n: EProp(activity_cost=2.0), r"activity_cost must be a number at least 0 and at most 1"),
     "activity target": (lambda n: n.learn(EProp(activity_cost=0.1, activity_target=1001)),
                         r"activity_target must be a number at least 0 and at most 1000, not 1001"),
