@@ -48,6 +48,7 @@ def test_neuron_obeys_eq_4_and_5_tick_by_tick(neuron):
     for n, arriving in enumerate(neuron.inputs):
         u, i = beta * u + i - h.threshold * s, alpha * i + weights @ arriving
         s = float(u >= h.threshold)
+        # A few hundred roundings of doubles of about one.
         assert (neuron.current[n], neuron.membrane[n]) == pytest.approx((i, u), abs=1e-12)
         assert neuron.spikes[n] == s
 
@@ -172,6 +173,7 @@ def test_gradients_are_those_of_the_methods(learned, gradients, point):
     network, spikes, loss, start, weights = learned
     part = point / 150
     at = {**weights, figures.HIDDEN: start + part * (weights[figures.HIDDEN] - start)}
+    # Here and below pytest's 1e-6 of the value: the same sums of doubles in another order, through many ticks.
     assert gradients.path[point] == pytest.approx(part)
     # Many networks at once have the loss that one has, and the surrogate gradient is also that of RTRL.
     assert gradients.loss[point] == pytest.approx(bptt(network, spikes, loss, weights=at).loss / len(spikes))
@@ -192,6 +194,7 @@ def test_differences_are_over_the_step(learned):
             up, down = (bptt(network, spikes, loss, weights={**weights, figures.HIDDEN: hidden + sign * nudge}).loss
                         for sign in (1, -1))
             parts.append((up - down) / (2 * data.step) / len(spikes))
+    # Differences of losses of doubles over a step: what is left of 1e-16 / step is far below pytest's 1e-6.
     assert data.actual[point] == pytest.approx(np.linalg.norm(parts))
 
 
@@ -214,8 +217,10 @@ def test_the_right_output_is_first_for_all_patterns(xor):
 def test_the_times_are_those_of_the_trained_network(xor):
     seed, data = xor
     outputs = train_xor(seed).network(torch.tensor(data.inputs)).detach().numpy()
+    # The same doubles by the same sums, one pattern at a time or all at once.
     assert data.outputs == pytest.approx(outputs)
     # The core has them to a few ticks of 1/20: a delay a layer, and 8-bit weights.
+    # Whole ticks, divided by 20 and multiplied again.
     assert data.core * 20 == pytest.approx(np.round(data.core * 20))
     first = (np.arange(4), data.wanted)
     assert np.abs(data.core - outputs)[first].max() < 0.25
@@ -239,6 +244,7 @@ def test_potential_is_eq_15s_and_waits_for_its_inputs():
     at = np.linspace(0, 3, 31)
     v = figures.potential(np.array([[0.5, math.inf]]), np.array([[2.0], [9.0]]), np.array([[math.inf]]), at)
     assert v.shape == (1, 31, 1)
+    # Exponentials of doubles, summed in another order.
     assert v[0, :, 0] == pytest.approx(np.where(at > 0.5, 2 * (1 - np.exp(0.5 - at)), 0.0))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from relif_hw.isa import Space
 from .. import plots
 from ..console import Console
 from ..pattern import EPOCHS, Pattern, fit_patterns, pattern_network, random_pattern, read_pattern
-from .session import CycleMeter, require_plain, weights_sha256
+from .session import CycleMeter, leave_picture, require_plain, weights_sha256
 from .shared import chosen_config, opened
 
 __all__ = ["run"]
@@ -47,11 +46,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
             "distance": run.distance, "weights_sha256": weights_sha256(weights),
         }
     if options.report:
-        folder = Path(options.report)
-        folder.mkdir(parents=True, exist_ok=True)
-        plots.pattern(pattern.target, run.spikes[0], run.distances).savefig(folder / "pattern.png")
-        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        console.note(f"report: {folder / 'pattern.png'}")
+        picture = plots.pattern(pattern.target, run.spikes[0], run.distances)
+        leave_picture(options.report, "pattern", picture, result, console)
     fall = f"{run.untrained / run.distance:.1f} times nearer" if run.distance else "exactly the target"
     console.result(result, f"van Rossum distance {run.untrained:.4f} untrained, {result['silent_distance']:.4f} of "
                            f"silence, {run.distance:.4f} after {epochs} presentations: {fall}")

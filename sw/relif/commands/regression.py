@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ..regression import (
     read_waveform,
     regression_network,
 )
-from .session import CycleMeter, require_plain, weights_sha256
+from .session import CycleMeter, leave_picture, require_plain, weights_sha256
 from .shared import core_for, opened
 
 __all__ = ["run"]
@@ -91,10 +90,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "untrained_error": run.untrained, "error": run.error, **facts,
     }
     if options.report:
-        folder = Path(options.report)
-        folder.mkdir(parents=True, exist_ok=True)
-        plots.regression(waveform.target, run.outputs, run.errors, waveform.dt).savefig(folder / "regression.png")
-        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        console.note(f"report: {folder / 'regression.png'}")
+        picture = plots.regression(waveform.target, run.outputs, run.errors, waveform.dt)
+        leave_picture(options.report, "regression", picture, result, console)
     console.result(result, f"mean-square error as a part of the variance: {run.untrained:.3f} untrained, "
                            f"{run.error:.3f} after {len(run.errors)} presentations")

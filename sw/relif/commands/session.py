@@ -5,26 +5,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Opcode
 
 from ..checkpoint import Checkpoint
 from ..compiler import Compiled
+from ..console import Console
 from ..errors import CheckpointError, DataError, RelifError
 from ..host.board import Board
 from ..network import Network
 from ..tasks import TASKS, Task
 from ..training import Epoch, Run
 
-__all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "make_network", "make_task", "require_formats",
-           "require_plain", "require_task", "to_checkpoint", "to_run", "weights_sha256"]
+__all__ = ["RULE_OPTIONS", "TASK_OPTIONS", "CycleMeter", "leave_picture", "make_network", "make_task",
+           "require_formats", "require_plain", "require_task", "to_checkpoint", "to_run", "weights_sha256"]
 
 RULE_OPTIONS = ("rate", "feedback", "loss", "eligibility", "tau_eligibility", "activity_cost", "activity_target")
 """Arguments that change the task's learning rule."""
@@ -113,6 +116,15 @@ def weights_sha256(weights: Mapping[str, npt.NDArray[np.integer[Any]]]) -> str:
         array = np.ascontiguousarray(weights[name], dtype="<i4")
         digest.update(f"{name} {array.shape}\n".encode() + array.tobytes())
     return digest.hexdigest()
+
+
+def leave_picture(folder: str | Path, name: str, picture: Figure, result: Mapping[str, Any], console: Console) -> None:
+    """Write a picture NAME.png, and the result beside it, into a folder, which is made."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture.savefig(folder / f"{name}.png")
+    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.note(f"report: {folder / f'{name}.png'}")
 
 
 class CycleMeter:

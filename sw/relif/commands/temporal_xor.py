@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from ..errors import DataError
 from ..first_spike import XOR, first_spikes, xor_on_board
 from ..methods.spike_time import train_xor
 from ..pattern import fit_patterns
-from .session import CycleMeter, require_plain, weights_sha256
+from .session import CycleMeter, leave_picture, require_plain, weights_sha256
 from .shared import chosen_config, opened
 
 __all__ = ["SPAN", "TICKS", "run"]
@@ -93,11 +91,8 @@ def _superspike(options: argparse.Namespace, console: Console) -> tuple[dict[str
             "untrained_distance": run.untrained, "distance": run.distance, "weights_sha256": weights_sha256(weights),
         }
     if options.report:
-        folder = Path(options.report)
-        folder.mkdir(parents=True, exist_ok=True)
         target = np.concatenate([pattern.target for pattern in patterns])
-        plots.pattern(target, np.concatenate(run.spikes), run.distances).savefig(folder / "temporal_xor.png")
-        (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        console.note(f"report: {folder / 'temporal_xor.png'}")
+        picture = plots.pattern(target, np.concatenate(run.spikes), run.distances)
+        leave_picture(options.report, "temporal_xor", picture, result, console)
     return result, times, (f"learned there in {epochs} presentations: van Rossum distance {run.untrained:.4f} "
                            f"untrained, {run.distance:.4f} at the end")

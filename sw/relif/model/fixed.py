@@ -397,39 +397,32 @@ class FixedCore:
             scalars, vector = self._post[i.a:i.a + i.rows], traces
         else:
             scalars, vector = traces, self._post[i.c:i.c + i.words]
-        within = torch.arange(i.words)
         if i.flags & Flag.SYNAPTIC:
             return self._learn_synaptic(i, traces)
 
         def learn() -> None:
-            values = scalars.reshape(-1)
-            active = values.nonzero()[:, 0]
-            if not len(active):
-                return
-            hashes = self._row_hash(i.stream, active)
-            scalar = self._scalars(i, values[active], hashes >> 16)[:, None, None]
+            values, hashes, address = self._live_rows(i, scalars)
+            scalar = self._scalars(i, values, hashes >> 16)[:, None, None]
             random = self._random(hashes, i.words)
-            address = i.b + active[:, None] * i.words + within
             delta = (vector * scalar + align(random, shift)) >> shift
             self._weights[address] = saturate(self._weights[address] + delta, bits)
         return learn
+
+    def _live_rows(self, i: Instruction, scalars: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the rows of a LEARN whose scalars are not zero: these, hashes, and addresses (rows, words)."""
+        values = scalars.reshape(-1)
+        active = values.nonzero()[:, 0]
+        return values[active], self._row_hash(i.stream, active), i.b + active[:, None] * i.words + torch.arange(i.words)
 
     def _learn_synaptic(self, i: Instruction, traces: torch.Tensor) -> Callable[[], None]:
         """Rows per source; a trace holds one unit more than it stands for, so that a row that has begun is live."""
         config, bits = self.config, self.config.state_bits
         leak, rise, one = _signed(i.y), _signed(i.z), config.decay_fraction
         psi, signal = self._psi[i.c:i.c + i.words], self._post[i.c:i.c + i.words]
-        within = torch.arange(i.words)
 
         def learn() -> None:
-            values = traces.reshape(-1)
-            active = values.nonzero()[:, 0]
-            if not len(active):
-                return
-            hashes = self._row_hash(i.stream, active)
-            p = values[active]
-            p = self._scalars(i, p - (p > 0).long(), hashes >> 16)[:, None, None]
-            address = i.b + active[:, None] * i.words + within
+            values, hashes, address = self._live_rows(i, traces)
+            p = self._scalars(i, values - (values > 0).long(), hashes >> 16)[:, None, None]
             old = self._eligibility[address]
             decayed = old * leak + align(self._random(hashes, i.words, 4), one)
             if i.flags & Flag.ADAPTIVE:
