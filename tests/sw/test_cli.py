@@ -217,7 +217,7 @@ def test_compare(capsys):
         alone = [train_json(capsys, "--rule", row["rule"], "--seed", seed, "--epochs", "2") for seed in (0, 1)]
         assert row["board"] == [run["test_accuracy"] for run in alone]
         assert len(row["float_model"]) == len(row["bptt"]) == 2
-        # Eight bits for the weight; 14 sources have a trace of 16 bits for 60 synapses.
+        # Eight bits for the weight; 14 sources have a trace of 16 bits for 60 synapses: a quotient of doubles.
         assert row["bits_per_synapse"] == pytest.approx(8 + 14 * 16 / 60)
         assert row["cycles_per_tick"] is None
     text = Path("table.md").read_text()

@@ -225,6 +225,7 @@ def test_learning_rate_changes_without_a_new_program() -> None:
             eta = rate * stored.projection.rate
             assert stored.trace is not None
             factor = eta * 2.0 ** (SMALL.update_shift + stored.exponent - SMALL.state_fraction) / stored.trace.one
+            # A mantissa of 17 bits, the first of which is one; a shift of 63 at most.
             assert instruction.x / 2**instruction.shift == pytest.approx(factor, rel=2**-16, abs=2**-63)
             assert instruction.opcode is Opcode.LEARN
     core = FixedCore(SMALL)

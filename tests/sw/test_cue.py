@@ -42,6 +42,7 @@ def test_spikes_come_when_their_group_speaks() -> None:
         assert not spikes[start + 100:start + 150, :2].any()
     assert not spikes[1050:, :2].any()
     assert not spikes[:2100, 2].any()
+    # As above: more draws, of which five deviations are less.
     assert spikes[2100:, 2].mean() == pytest.approx(0.04, abs=0.002)
     assert spikes[:, 3].mean() == pytest.approx(0.01, abs=0.001)
     assert np.array_equal(task.encode(values[:2]), task.encode(values[:2]))
