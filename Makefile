@@ -40,7 +40,7 @@ $(DEMO_STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(TEST_STAMP): $(DEMO_STAMP)
-	$(BIN)/pip install $(PIP_FLAGS) --quiet -c constraints.txt -e '.[sim,synth,test,dev]'
+	$(BIN)/pip install $(PIP_FLAGS) --quiet -c constraints.txt -e '.[sim,boards,usb,test,dev]'
 	touch $@
 
 tools:
