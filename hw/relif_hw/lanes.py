@@ -185,34 +185,27 @@ class Lanes(wiring.Component):
         if config.synaptic:
             began = Signal(lanes, name="c5_began")              # the trace was not zero before
             m.d.sync += began.eq(Cat(kept.any() for kept in keep))
-        with m.If(decay):
+        cleared = at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)
+        keeping = decay | at("learn", 4) | at("limit", 4)
+        adding = decay | at("learn", 4) | at("post", 4)
+        resetting = decay & phase & at("spiking", 4)        # a neuron that spiked loses theta, or all
+        with m.If(keeping | adding | cleared):
             for lane in range(lanes):
                 spike = c4_spikes[lane]
-                with m.If(~phase):
-                    m.d.sync += previous[lane].eq(keep[lane])
-                    with m.If(is_step):
-                        m.d.sync += addend[lane].eq(totals[lane])
-                    with m.Else():
-                        m.d.sync += addend[lane].eq(Mux(spike, constant, 0))
-                    m.d.sync += y[lane].eq(keep[lane] + term[lane])
-                with m.Else():
-                    subtract = spike & at("spiking", 4) & ~at("reset_zero", 4)
+                beyond = at("post", 4) & at("last", 4) & (lane >= at("count", 4))
+                forget = spike & resetting & at("reset_zero", 4)
+                none = beyond | forget
+                m.d.sync += y[lane].eq(
+                    Mux(keeping & ~none, keep[lane], 0) + Mux(adding & ~none, term[lane], 0))
+                with m.If(decay & phase):
+                    subtract = spike & resetting & ~at("reset_zero", 4)
                     m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
-                    forget = spike & at("spiking", 4) & at("reset_zero", 4)
-                    m.d.sync += y[lane].eq(Mux(forget, 0, keep[lane] + term[lane]))
-        with m.Elif(at("learn", 4)):
-            for lane in range(lanes):
-                m.d.sync += [y[lane].eq(keep[lane] + term[lane]), addend[lane].eq(0)]
-        with m.Elif(at("post", 4)):
-            for lane in range(lanes):
-                beyond = at("last", 4) & (lane >= at("count", 4))
-                m.d.sync += [y[lane].eq(Mux(beyond, 0, term[lane])), addend[lane].eq(0)]
-        with m.Elif(at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)):
-            for lane in range(lanes):
-                m.d.sync += [y[lane].eq(0), addend[lane].eq(0)]
-        with m.Elif(at("limit", 4)):
-            for lane in range(lanes):
-                m.d.sync += [y[lane].eq(keep[lane]), addend[lane].eq(constant)]
+                with m.Elif(decay & is_step):
+                    m.d.sync += addend[lane].eq(totals[lane])
+                with m.Else():
+                    m.d.sync += addend[lane].eq(Mux(at("limit", 4) | (decay & spike), constant, 0))
+        with m.If(decay & ~phase):
+            m.d.sync += [previous[lane].eq(keep[lane]) for lane in range(lanes)]
         with m.If(at("learn", 5)):
             for lane in range(lanes):
                 m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
@@ -354,23 +347,28 @@ class Lanes(wiring.Component):
                 for lane in range(lanes):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
         random = [lane_random(group_hash.o, lane) for lane in range(lanes)]
-        with m.If(at("mac", 3) & at("regulate", 3)):
-            aim = Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed()
+        # One adder rounds, whatever is cut off: half a unit, a random number, or the aim of REGULATE besides.
+        regulate, post = at("mac", 3) & at("regulate", 3), at("post", 3) & ~at("apart", 3)
+        plain = (at("mac", 3) | at("tree", 3)) & ~regulate
+        by_mac = plain | post                       # cut by MS bits; LEARN by K, all else by R
+        aim = Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed()
+        with m.If(at("valid", 3)):
             for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + aim) >> decay_shift)
-        with m.Elif(at("mac", 3) | at("tree", 3)):
-            for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + (1 << mac_shift - 1)) >> mac_shift)
-        with m.Elif(at("learn", 3)):
-            for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + aligned(random[lane], update_shift)) >> update_shift)
-        with m.Elif(at("decay", 3) | at("apart", 3)):
-            for lane in range(lanes):
-                m.d.sync += term[lane].eq((product[lane] + aligned(random[lane], decay_shift)) >> decay_shift)
-        with m.Elif(at("post", 3)):
-            for lane in range(lanes):
-                rounding = Cat(Const(0, mac_shift - 7), aligned(random[lane], 7))
-                m.d.sync += term[lane].eq((product[lane] + rounding) >> mac_shift)
+                rounding = Signal(signed(len(aim) + 1), name=f"c3_rounding_{lane}")
+                with m.If(regulate):
+                    m.d.comb += rounding.eq(aim)
+                with m.Elif(plain):
+                    m.d.comb += rounding.eq(1 << mac_shift - 1)
+                with m.Elif(post):
+                    m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random[lane], 7)))
+                with m.Elif(at("learn", 3)):
+                    m.d.comb += rounding.eq(aligned(random[lane], update_shift))
+                with m.Else():
+                    m.d.comb += rounding.eq(aligned(random[lane], decay_shift))
+                rounded = Signal(signed(product_bits + 2), name=f"c3_rounded_{lane}")
+                m.d.comb += rounded.eq(product[lane] + rounding)
+                m.d.sync += term[lane].eq(Mux(by_mac, rounded >> mac_shift, Mux(
+                    at("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
         return totals, term, keep[4]
 
     def _accumulate(self, m, at, c0, totals, term, c4_spikes):
@@ -419,10 +417,8 @@ class Lanes(wiring.Component):
             write.addr.eq(Mux(row_valid_late, at("target", end + 2), Mux(
                 at("post", 1), at("neuron", 1), at("neuron", 4)))),
         ]
-        with m.If(row_valid_late):
-            for lane in range(lanes):
-                m.d.comb += write.data.word_select(lane, total_bits).eq(
-                    totals[lane] + Mux(row_lane[lane], row_total_late, 0))
-        with m.Elif(at("mac", 4)):
-            for lane in range(lanes):
-                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + term[lane])
+        # Zero is what STEP and POST leave.
+        for lane in range(lanes):
+            more = Mux(row_valid_late, Mux(row_lane[lane], row_total_late, 0), term[lane])
+            with m.If(row_valid_late | at("mac", 4)):
+                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)

@@ -52,7 +52,7 @@ def wave(bits: list[int], cycles: float, start: float = 7.3):
     return line
 
 
-@pytest.mark.parametrize("clock,baudrate", PAIRS)
+@pytest.mark.parametrize(("clock", "baudrate"), PAIRS)
 @pytest.mark.parametrize("error", [-0.02, 0.0, 0.02])
 def test_receives_at_any_phase_and_two_percent_off(clock, baudrate, error):
     cycles = clock / baudrate * (1 + error)
@@ -61,7 +61,7 @@ def test_receives_at_any_phase_and_two_percent_off(clock, baudrate, error):
         assert receive(Uart(clock, baudrate), wave(levels(BYTES), cycles), length, offset) == (BYTES, 0), offset
 
 
-@pytest.mark.parametrize("clock,baudrate", PAIRS)
+@pytest.mark.parametrize(("clock", "baudrate"), PAIRS)
 def test_sends_bits_of_the_right_length_without_a_gap(clock, baudrate):
     uart, cycles, trace = Uart(clock, baudrate), clock / baudrate, []
     total = int(10 * len(BYTES) * cycles + 3 * cycles)
