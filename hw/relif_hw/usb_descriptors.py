@@ -35,7 +35,7 @@ __all__ = [
 
 CONTROL_PACKET = 64
 CONFIGURATION = int(StandardDescriptorNumbers.CONFIGURATION)
-OTHER_SPEED = int(StandardDescriptorNumbers.OTHER_SPEED_CONFIGURATION)
+OTHER_SPEED = int(StandardDescriptorNumbers.OTHER_SPEED)
 FULL_SPEED_INDEX = 1
 """Index at which a device of both speeds keeps the configuration descriptors that a host sees at full speed."""
 
