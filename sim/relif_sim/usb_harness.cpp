@@ -65,8 +65,10 @@ struct Bus {
     void send(const uint8_t* packet, size_t size) {
         const uint64_t byte = bytes(8);
         device.line_state = K;
-        for (uint64_t n = sync_cycles(); n; n--) cycle();
-        device.rx_active = 1;
+        for (uint64_t n = sync_cycles(); n; n--) {
+            device.rx_active = n == 1;      // the receiver has found the SYNC
+            cycle();
+        }
         for (size_t n = 0; n < size; n++) {
             for (uint64_t wait = 1; wait < byte; wait++) cycle();
             device.rx_valid = 1;
