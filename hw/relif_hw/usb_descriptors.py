@@ -9,12 +9,12 @@ from usb_protocol.emitters import DeviceDescriptorCollection
 from usb_protocol.emitters.descriptors.microsoft10 import MicrosoftOS10DescriptorCollection
 from usb_protocol.emitters.descriptors.standard import (
     ConfigurationDescriptorEmitter,
-    DeviceQualifierDescriptor,
     get_string_descriptor,
 )
 from usb_protocol.types.descriptors.microsoft10 import RegistryTypes
 from usb_protocol.types.descriptors.standard import StandardDescriptorNumbers
 
+from .frames import CORE_VERSION
 from .usb_identity import (
     ENDPOINT,
     FULL_SPEED_PACKET,
@@ -26,7 +26,6 @@ from .usb_identity import (
     VENDOR_ID,
     check_serial,
 )
-from .frames import CORE_VERSION
 
 __all__ = [
     "CONFIGURATION", "CONTROL_PACKET", "FULL_SPEED_INDEX", "INTERFACE_GUID", "MICROSOFT_REQUEST", "OTHER_SPEED",
@@ -43,6 +42,9 @@ MICROSOFT_REQUEST = 0xEE
 """`bRequest` of Microsoft's descriptors; the string with the index 0xEE tells it to Windows."""
 INTERFACE_GUID = "{6E45736A-2B1B-4078-B772-B3AF2B6FDE1C}"
 """The class of device interfaces under which programs on Windows find the board."""
+
+_QUALIFIER = bytes([10, 6, 0x00, 0x02, 0, 0, 0, CONTROL_PACKET, 1, 0])
+"""What the device would be at the other speed: the same. (That of usb_protocol lacks its last byte.)"""
 
 
 def _configuration(packet: int, kind: int) -> bytes:
@@ -86,12 +88,7 @@ def standard_descriptors(serial: str, *, high_speed: bool) -> DeviceDescriptorCo
         collection.add_descriptor(_configuration(FULL_SPEED_PACKET, OTHER_SPEED))
         collection.add_descriptor(_configuration(FULL_SPEED_PACKET, CONFIGURATION), index=FULL_SPEED_INDEX)
         collection.add_descriptor(_configuration(HIGH_SPEED_PACKET, OTHER_SPEED), index=FULL_SPEED_INDEX)
-        qualifier = DeviceQualifierDescriptor()
-        qualifier.bcdUSB = 2.00
-        qualifier.bDeviceClass = qualifier.bDeviceSubclass = qualifier.bDeviceProtocol = 0
-        qualifier.bMaxPacketSize0 = CONTROL_PACKET
-        qualifier.bNumConfigurations = 1
-        collection.add_descriptor(qualifier)
+        collection.add_descriptor(_QUALIFIER)
     else:
         collection.add_descriptor(_configuration(FULL_SPEED_PACKET, CONFIGURATION))
     collection.add_descriptor(get_string_descriptor("MSFT100" + chr(MICROSOFT_REQUEST)), index=0xEE)
