@@ -28,7 +28,7 @@ _WRITE_TIMEOUT = 10.0
 _INSTALL = "install it with pip install 'relif[usb]'"
 
 
-def _backend() -> Any:
+def _backend(name: str) -> Any:
     """libusb of the wheel, or else of the system."""
     try:
         import libusb_package
@@ -38,7 +38,7 @@ def _backend() -> Any:
     else:
         backend = libusb_package.get_libusb1_backend()
     if backend is None:
-        raise TransportError(f"usb://: there is no libusb on this system; {_INSTALL}")
+        raise TransportError(f"{name}: there is no libusb on this system; {_INSTALL}")
     return backend
 
 
@@ -64,7 +64,7 @@ class UsbTransport:
         except ImportError:
             raise TransportError(f"{self.name}: the Python package pyusb is missing; {_INSTALL}") from None
         self._usb = usb
-        device = self._find(serial, _backend() if backend is None else backend)
+        device = self._find(serial, _backend(self.name) if backend is None else backend)
         self._device: Any = device
         try:
             self._claim(device)
