@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from relif_hw.config import CoreConfig
@@ -271,8 +272,7 @@ class UsbHost:
         pid = DATA1
         for start in range(0, len(data), 64):
             part = data_packet(pid, data[start:start + 64])
-            self._patiently(lambda part=part: self.bus.transact(  # type: ignore[misc]
-                token(OUT, self.address, 0), part))
+            self._patiently(partial(self.bus.transact, token(OUT, self.address, 0), part))
             pid ^= DATA0 ^ DATA1
         reply = self._patiently(lambda: self.bus.transact(token(IN, self.address, 0)))
         if reply != data_packet(DATA1, b""):

@@ -1,8 +1,9 @@
 """Libraries of USB devices with a UTMI bus: a core, or for tests of the bus alone streams that meet inside."""
 
-# Without postponed annotations: Amaranth reads the ports.
+from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from amaranth import ClockDomain, Module, Mux, Signal
 from amaranth.back import rtlil
@@ -24,7 +25,7 @@ _LOOP = 2048
 """Bytes between the two streams that meet."""
 
 
-def _port_alone(m, bus, serial, high_speed, mode):  # type: ignore[no-untyped-def]
+def _port_alone(m: Module, bus: UTMIInterface, serial: str, high_speed: bool, mode: Signal) -> tuple[Any, Any]:
     """A port whose streams meet (mode 0), that takes and makes bytes as fast as the clock (1), or does neither (2)."""
     m.submodules.port = port = UsbPort(bus=bus, serial=serial, high_speed=high_speed)
     m.submodules.loop = loop = SyncFIFOBuffered(width=8, depth=_LOOP)
@@ -41,7 +42,7 @@ def _port_alone(m, bus, serial, high_speed, mode):  # type: ignore[no-untyped-de
     return ~loop.r_rdy, port.configured
 
 
-def _rtlil(config, serial, high_speed):  # type: ignore[no-untyped-def]
+def _rtlil(config: CoreConfig | None, serial: str, high_speed: bool) -> str:
     m = Module()
     m.domains.sync = sync = ClockDomain("sync", reset_less=True)
     m.domains.usb = usb = ClockDomain("usb", reset_less=True)
@@ -54,8 +55,11 @@ def _rtlil(config, serial, high_speed):  # type: ignore[no-untyped-def]
         idle, configured = device.idle | device.waiting, device.configured
     out = {"idle": Signal(), "configured": Signal()}
     m.d.comb += [out["idle"].eq(idle), out["configured"].eq(configured)]
-    ports = {"sync_clk": sync.clk, "usb_clk": usb.clk, "mode": mode, **out, **{name: getattr(bus, name) for name in _BUS}}
-    return rtlil.convert(m, name="relif", ports={name: (value, None) for name, value in ports.items()}, emit_src=False)
+    signals = {"sync_clk": sync.clk, "usb_clk": usb.clk, "mode": mode, **out}
+    signals |= {name: getattr(bus, name) for name in _BUS}
+    ports = {name: (signal, None) for name, signal in signals.items()}
+    text: str = rtlil.convert(m, name="relif", ports=ports, emit_src=False)
+    return text
 
 
 def usb_library(config: CoreConfig | None, *, serial: str, high_speed: bool,

@@ -5,6 +5,8 @@ The device here is a port whose two byte streams meet, so that what goes out mus
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -170,12 +172,10 @@ def test_a_device_of_full_speed_only():
     pytest.param(0x00, 7, 0x0100, 0, 18, id="SET_DESCRIPTOR"),
 ])
 def test_other_requests_are_stalled(host, kind, request_code, value, index, length):
+    transfer = partial(host.control_in if kind & 0x80 else host.control_out, kind, request_code, value, index)
     for _ in range(2):
         with pytest.raises(Stalled):
-            if kind & 0x80:
-                host.control_in(kind, request_code, value, index, length)
-            else:
-                host.control_out(kind, request_code, value, index, bytes(length))
+            transfer(length if kind & 0x80 else bytes(length))
         # The next request is as good as ever.
         assert host.string(2) == "Relif core"
 
@@ -333,7 +333,8 @@ def test_thousands_of_bytes_over_a_bad_line(host, seed):
             size = int(random.integers(0, host.packet + 1))
             packet = data_packet((DATA0, DATA1)[host.toggles[0x01]], data[sent:sent + size])
             if trouble and random.random() < 0.5:
-                assert bus.transact(token(OUT, host.address, 1), flipped(packet, random.integers(8 * len(packet)))) == b""
+                damaged = flipped(packet, random.integers(8 * len(packet)))
+                assert bus.transact(token(OUT, host.address, 1), damaged) == b""
             else:
                 # The host repeats exactly what it sent as long as it does not hear the ACK.
                 for _ in range(int(random.integers(2, 4)) if trouble else 1):

@@ -48,7 +48,8 @@ class Backend(usb.backend.IBackend):
         return SimpleNamespace(
             bLength=18, bDescriptorType=1, bcdUSB=0x200, bDeviceClass=0, bDeviceSubClass=0, bDeviceProtocol=0,
             bMaxPacketSize0=64, idVendor=dev.idVendor, idProduct=dev.idProduct, bcdDevice=0, iManufacturer=1,
-            iProduct=2, iSerialNumber=3, bNumConfigurations=1, address=1, bus=1, port_number=1, port_numbers=(1,), speed=2)
+            iProduct=2, iSerialNumber=3, bNumConfigurations=1, address=1, bus=1, port_number=1,
+            port_numbers=(1,), speed=2)
 
     def get_configuration_descriptor(self, dev, config):
         return SimpleNamespace(bLength=9, bDescriptorType=2, wTotalLength=32, bNumInterfaces=1, bConfigurationValue=1,
@@ -133,7 +134,8 @@ def test_no_board():
                                                  r"1209:0001\); is it plugged in and configured\?"):
             UsbTransport(backend=Backend(*devices))
     assert foreign.log == ["close"]
-    with pytest.raises(TransportError, match=r"usb://A1: there is no board with this serial number on USB; there is none"):
+    with pytest.raises(TransportError, match=r"usb://A1: there is no board with this serial number on USB; "
+                                             r"there is none at all"):
         UsbTransport("A1", backend=Backend(foreign))
 
 
@@ -221,7 +223,8 @@ def test_pyusb_is_missing(monkeypatch):
 
 def test_libusb_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "libusb_package", SimpleNamespace(get_libusb1_backend=lambda: None))
-    with pytest.raises(TransportError, match=r"there is no libusb on this system; install it with pip install 'relif\["):
+    with pytest.raises(TransportError, match=r"there is no libusb on this system; install it with pip "
+                                             r"install 'relif\["):
         UsbTransport("A1")
     # The command line says it in one line.
     assert main(["info", "--board", "usb://A1"]) == 1
