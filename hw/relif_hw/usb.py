@@ -21,7 +21,7 @@ from .usb_identity import ENDPOINT, check_serial
 __all__ = ["UsbDevice", "UsbPort"]
 
 _PAUSE = {True: 64, False: 16}
-"""Cycles of 60 MHz and 12 MHz, about 1 µs: the link's bytes come closer together in any clock above 16 MHz."""
+"""Cycles of 60 MHz and 12 MHz, about 1 µs. A packet that is sent too early costs time, nothing else."""
 
 _CROSSING = 16
 """Bytes of each FIFO between the clock domains."""

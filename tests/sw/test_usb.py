@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import errno
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -161,6 +163,9 @@ def test_permission_denied(code):
     assert str(error.value).endswith(f"write this line to {UDEV_FILE} and plug the board in again: {UDEV_RULE}")
     assert UDEV_RULE == ('SUBSYSTEM=="usb", ATTR{idVendor}=="1209", ATTR{idProduct}=="0001", '
                          'ATTR{product}=="Relif core", TAG+="uaccess"')
+    text = (Path(__file__).parents[2] / "docs" / "usb.md").read_text(encoding="utf-8")
+    assert f"    {UDEV_RULE}\n" in text
+    assert UDEV_FILE in text
     with pytest.raises(TransportError, match="usb://A1: permission denied"):
         UsbTransport("A1", backend=Backend(board(claim=failure(code))))
     # One that may be opened is opened all the same.
@@ -244,7 +249,6 @@ def test_libusb_of_the_system_where_the_wheel_is_not_installed(monkeypatch):
 
 
 def test_importing_relif_does_not_import_pyusb():
-    import subprocess
     done = subprocess.run([sys.executable, "-c", "import sys, relif; sys.exit('usb' in sys.modules)"], timeout=120,
                           check=False)
     assert done.returncode == 0
