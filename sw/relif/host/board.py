@@ -19,6 +19,7 @@ from ..model.fixed import FixedCore
 from .identity import check_config, named
 from .protocol import Session
 from .transport import SerialTransport, TcpTransport, Transport
+from .usb import UsbTransport
 
 __all__ = ["DEFAULT_PRESET", "Board", "LinkBoard", "ModelBoard", "Result", "open"]
 
@@ -300,19 +301,19 @@ def open(spec: str, *, config: CoreConfig | None = None, **options: Any) -> Boar
     Parameters
     ----------
     spec : str
-        "sim", "model", "serial:URL" (any pyserial URL; also "serial:///dev/ttyUSB0") or
-        "tcp://HOST:PORT".
+        "sim", "model", "serial:URL" (any pyserial URL; also "serial:///dev/ttyUSB0"),
+        "usb://" (the only board on native USB), "usb://SERIAL" or "tcp://HOST:PORT".
     config : CoreConfig or None
         The core to make, for "sim" and "model" (by default that of `DEFAULT_PRESET`); the core that
         the board must have, for the others (by default whatever it has).
     options
-        To the transport: `baudrate` of a serial port, `progress` of the simulated board. To the
-        `Session`: `retry`, `polls`, `patience`.
+        To the transport: `baudrate` of a serial port, `backend` of USB, `progress` of the simulated board.
+        To the `Session`: `retry`, `polls`, `patience`.
 
     Raises
     ------
     TransportError
-        There is no such port, it is busy, or nothing listens there.
+        There is no such port or board, it is busy, or nothing listens there.
     LinkError
         Nothing answers.
     BoardError
@@ -331,4 +332,7 @@ def open(spec: str, *, config: CoreConfig | None = None, **options: Any) -> Boar
         return LinkBoard(SerialTransport(url.removeprefix("//"), **options), config=config, **timing)
     if spec.startswith("tcp://"):
         return LinkBoard(TcpTransport(spec.removeprefix("tcp://"), **options), config=config, **timing)
-    raise BoardError(f"no board is called {spec!r}; there are sim, model, serial:URL and tcp://HOST:PORT")
+    if spec.startswith("usb://"):
+        return LinkBoard(UsbTransport(spec.removeprefix("usb://"), **options), config=config, **timing)
+    raise BoardError(f"no board is called {spec!r}; there are sim, model, serial:URL, usb://, usb://SERIAL and "
+                     "tcp://HOST:PORT")
