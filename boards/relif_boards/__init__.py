@@ -1,1 +1,1 @@
-"""Boards: platforms and their bitstreams. Empty so far; the simulated board is in `relif_sim`."""
+"""Boards: platforms and their bitstreams; the simulated board is in `relif_sim`."""

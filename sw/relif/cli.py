@@ -105,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     command("tasks", "The tasks that there are.")
     command("serve", "Put the simulated board behind a TCP port or a pseudo-terminal.")
     command("bench", "Cycles per tick and lane use of three networks on the simulated board.")
+    command("selftest", "Test a board: memories, link, and a training that must end with the golden model's weights.")
+    command("boards", "The FPGA boards that there are.")
+    command("build", "Make the bitstream of a board (pip install 'relif[boards]').")
+    command("program", "Load a bitstream into a board.")
     command("figures", "Figures of the paper, redrawn from this code.")
     return parser
 
@@ -206,6 +210,32 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
 
 
+def _selftest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--board", default="sim", metavar="SPEC", help=f"{BOARD_HELP}; default sim")
+    _core(parser)
+    parser.add_argument("--kilobytes", type=_positive, default=256, metavar="N",
+                        help="how much to send through the link each way (default 256)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of patterns and training (default 0)")
+
+
+def _boards(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--board", required=True, metavar="NAME", help="an FPGA board (relif boards lists them)")
+    _core(parser)
+    parser.add_argument("--seeds", type=_seeds, default=(1,), metavar="N[,N...]",
+                        help="of place and route; all must meet all clocks, the fastest is kept (default 1)")
+    parser.add_argument("--serial-number", default="1", metavar="S", help="told on USB (default 1)")
+    parser.add_argument("--folder", metavar="DIR", help="for bitstream, reports and logs (default build/NAME)")
+
+
+def _program(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--board", required=True, metavar="NAME", help="an FPGA board (relif boards lists them)")
+    parser.add_argument("--folder", metavar="DIR", help="what relif build left (default build/NAME)")
+
+
 def _figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default="runs/figures", metavar="DIR",
                         help="folder for the pictures (default runs/figures)")
@@ -217,9 +247,10 @@ def _figures(parser: argparse.ArgumentParser) -> None:
 
 _COMMANDS = {
     "train": _train, "eval": _eval, "compare": _compare, "generate": _generate, "info": _info, "tasks": _tasks,
-    "serve": _serve, "bench": _bench, "figures": _figures,
+    "serve": _serve, "bench": _bench, "figures": _figures, "selftest": _selftest, "boards": _boards, "build": _build,
+    "program": _program,
 }
-_MODULES = {"eval": "evaluate"}
+_MODULES = {"eval": "evaluate", "program": "build"}
 
 
 def _end(console: Console, text: str, code: int) -> int:

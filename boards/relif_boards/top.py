@@ -1,0 +1,77 @@
+"""The top of every board: clocks, the core behind its link, and a light."""
+
+from types import SimpleNamespace
+
+from amaranth import ClockDomain, Elaboratable, Module, ResetSignal, Signal
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from relif_hw.config import CoreConfig
+from relif_hw.serial import SerialDevice
+
+from .board import Board
+from .clocks import Ecp5Clocks
+
+__all__ = ["BoardTop"]
+
+FULL_SPEED = {"usb_io": 48e6, "usb": 12e6}
+"""Domains of `relif_hw.usb` with bare pads."""
+ULPI_HZ = 60e6
+"""Clock of a ULPI PHY, which is the domain `usb`."""
+
+
+class BoardTop(Elaboratable):
+    """A core on a board.
+
+    Parameters
+    ----------
+    board : Board
+    config : CoreConfig
+    serial : str
+        Serial number that the board tells on USB.
+    """
+
+    def __init__(self, board: Board, config: CoreConfig, *, serial: str):
+        self.board, self.config, self.serial = board, config, serial
+
+    def elaborate(self, platform):
+        m = Module()
+        board = self.board
+        domains = {"sync": board.clock_hz, **(FULL_SPEED if board.link == "pads" else {})}
+        for domain in domains:
+            m.domains += ClockDomain(domain)
+        m.submodules.clock = clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, domains)
+        m.d.comb += clocks.source.eq(clock.i)
+        active = Signal()
+        port = platform.request(*board.resource, dir="-")
+        if board.link == "uart":
+            pins = self._buffers(m, port, rx="i", tx="o")
+            m.submodules.device = device = SerialDevice(
+                self.config, clock_hz=board.clock_hz, baudrate=board.baudrate)
+            m.d.comb += [device.rx.eq(pins.rx.i), pins.tx.o.eq(device.tx), active.eq(device.active)]
+        else:
+            from relif_hw.usb import UsbDevice  # needs luna-usb, which boards on a UART do not
+
+            if board.link == "ulpi":
+                pins = self._buffers(m, port, data="io", clk="i", dir="i", nxt="i", stp="o", rst="o")
+                m.domains.usb = ClockDomain("usb")
+                m.submodules.usb_reset = ResetSynchronizer(ResetSignal("sync"), domain="usb")
+                platform.add_clock_constraint(pins.clk.i, ULPI_HZ)
+            else:
+                pins = self._buffers(m, port, d_p="io", d_n="io", pullup="o")
+            m.submodules.device = device = UsbDevice(self.config, bus=pins, serial=self.serial)
+            m.d.comb += active.eq(~device.idle)
+        if board.led is not None:
+            light = platform.request(*board.led, dir="-")
+            m.submodules.light = buffer = io.Buffer("o", getattr(light, "g", light))
+            m.d.comb += buffer.o.eq(active)
+        return m
+
+    def _buffers(self, m, port, **directions):
+        """The pins of a resource by name, each with `i`, `o`, `oe` as its direction says."""
+        pins = SimpleNamespace()
+        for name, direction in directions.items():
+            m.submodules[f"pin_{name}"] = buffer = io.Buffer(direction, getattr(port, name))
+            setattr(pins, name, buffer)
+        return pins

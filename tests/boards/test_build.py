@@ -1,0 +1,152 @@
+"""Bitstreams: plans, the cache, reports, refusals; and one made for real."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import struct
+
+import pytest
+
+from relif.cli import main
+from relif.errors import ToolError
+from relif_boards import build as building
+from relif_boards.build import add_dfu_suffix, build, plan_build, program
+from relif_boards.catalog import BOARDS, find_board
+from relif_boards.report import read_report
+from relif_hw.config import PRESETS, CoreConfig
+
+SMALL = CoreConfig(name="small", lanes=4, weight_words=256, state_words=64, neuron_words=16, program_length=32,
+                   queue_depth=64, max_outputs=16)
+
+
+def nextpnr_report(reached: float) -> str:
+    """A report as nextpnr writes it, of a design with one clock."""
+    def end(cell):
+        return {"cell": cell, "loc": [1, 2], "port": "Q"}
+    path = [{"delay": 1.0, "from": end("device.core.lanes.c2_a_3_TRELLIS_FF_Q"), "to": end("x"), "type": "clk-to-q"},
+            {"delay": 2.0, "from": end("x"), "to": end("device.core.scaler.m3_shifted_TRELLIS_FF_Q_1"), "type": "setup"}]
+    clock = "$glbnet$clocks.pll_sync"
+    return json.dumps({
+        "critical_paths": [{"from": f"posedge {clock}", "to": f"posedge {clock}", "path": path}],
+        "fmax": {clock: {"achieved": reached, "constraint": 25.0}},
+        "utilization": {"TRELLIS_COMB": {"available": 83640, "used": 100}, "DCCA": {"available": 56, "used": 1}}})
+
+
+@pytest.fixture
+def tools(monkeypatch, tmp_path):
+    """Tools that only write what is expected of them; a list of the calls."""
+    monkeypatch.setenv("RELIF_CACHE", str(tmp_path / "cache"))
+    calls = []
+    tools.reached = 30.0
+
+    def run(command, folder, progress, what):
+        calls.append(what)
+        if "nextpnr" in command[0]:
+            (folder / "report.json").write_text(nextpnr_report(tools.reached + int(command[-2])))
+            (folder / "top.tim").write_text("log")
+            (folder / "top.config").write_text(f"seed {command[-2]}")
+        if command[0] == "ecppack":
+            (folder / "top.bit").write_bytes((folder / "top.config").read_bytes())
+
+    monkeypatch.setattr(building, "_run", run)
+    return calls
+
+
+def made(tmp_path, name="ulx3s", seeds=(1, 3, 2)):
+    return build(name, SMALL, folder=tmp_path / "out", seeds=seeds, serial="7", progress=lambda line: None)
+
+
+def test_synthesis_once_and_the_fastest_seed_is_kept(tools, tmp_path):
+    built = made(tmp_path)
+    assert tools == ["ulx3s: synthesis", *(f"ulx3s: place and route, seed {n}" for n in (1, 3, 2)), "ulx3s: bitstream"]
+    assert built.bitstream.read_text() == "seed 3" and built.best.seed == 3 and not built.cached
+    assert built.best.cells == {"LUT": (100, 83640)}
+    clock = built.best.clocks[0]
+    assert (clock.name, clock.reached, clock.wanted, clock.met) == ("sync", 33.0, 25.0, True)
+    assert clock.path == "core.lanes to core.scaler"
+    summary = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert summary["config"]["lanes"] == 4 and len(summary["seeds"]) == 3 and len(summary["tools"]) == 3
+
+
+def test_what_was_built_is_not_built_again(tools, tmp_path):
+    made(tmp_path)
+    tools.clear()
+    built = made(tmp_path)
+    assert tools == [] and built.cached and built.bitstream.read_text() == "seed 3"
+    made(tmp_path, seeds=(4,))
+    assert tools[0] == "ulx3s: synthesis"
+
+
+def test_a_clock_that_is_not_met_leaves_nothing(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(globals()["tools"], "reached", 22.5, raising=False)
+    with pytest.raises(ToolError, match=r"ulx3s: clock sync reaches 23.5 MHz with seed 1, below its 25 MHz \(from "
+                                        r"core.lanes to core.scaler\): take other seeds or a smaller core"):
+        made(tmp_path, seeds=(1, 2))
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "cache" / "bitstreams").iterdir())
+
+
+def test_a_bitstream_for_a_dfu_bootloader_has_its_suffix(tools, tmp_path):
+    data = made(tmp_path, "orangecrab", (1,)).bitstream.read_bytes()
+    assert data[:6] == b"seed 1"
+    assert struct.unpack("<HHHH3sB", data[-16:-4]) == (0xFFFF, 0x5AF0, 0x1209, 0x0100, b"UFD", 16)
+    assert add_dfu_suffix(b"seed 1", vendor=0x1209, product=0x5AF0) == data
+    assert binascii.crc32(data) == 0xFFFF_FFFF ^ 0            # a CRC over itself, both inverted, leaves all ones
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_plans_are_functions_of_their_arguments(name):
+    board = find_board(name)
+    digests = [plan_build(board, SMALL, serial=serial).digest() for serial in ("7", "7", "8")]
+    assert digests[0] == digests[1]
+    assert (digests[0] == digests[2]) == (board.link == "uart")      # a UART tells no serial number
+    assert board.preset in PRESETS
+
+
+def test_unknown_boards_and_missing_bitstreams_are_named(tmp_path):
+    with pytest.raises(ToolError, match=r"no board is called 'pynq'; there are ulx3s, "):
+        build("pynq", None, folder=tmp_path, seeds=(1,), serial="1", progress=print)
+    with pytest.raises(ToolError, match=r"no bitstream top.bit; make one: relif build --board ulx3s"):
+        program("ulx3s", tmp_path)
+
+
+def test_a_missing_programmer_is_named(tmp_path, monkeypatch):
+    (tmp_path / "top.bit").write_bytes(b"bits")
+    monkeypatch.setenv("OPENFPGALOADER", "no-such-loader")
+    with pytest.raises(ToolError, match="ulx3s: its programmer no-such-loader is not on PATH"):
+        program("ulx3s", tmp_path)
+
+
+def test_the_programmer_gets_the_bitstream(tmp_path, monkeypatch):
+    loader = tmp_path / "loader"
+    loader.write_text(f'#!/bin/sh\necho "$1 $2 $3" > {tmp_path}/arguments\ncat "$4" >> {tmp_path}/arguments\n')
+    loader.chmod(0o755)
+    (tmp_path / "top.bit").write_bytes(b"bits")
+    monkeypatch.setenv("OPENFPGALOADER", str(loader))
+    program("ulx3s", tmp_path)
+    assert (tmp_path / "arguments").read_text() == "-b ulx3s -m\nbits"
+    loader.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(ToolError, match="failed with exit code 3"):
+        program("ulx3s", tmp_path)
+
+
+def test_the_commands_list_and_build(tools, tmp_path, capsys):
+    assert main(["boards"]) == 0
+    assert "OrangeCrab r0.2 85F" in capsys.readouterr().out
+    assert main(["build", "--board", "ecpix5-serial", "--folder", str(tmp_path / "b"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["preset"] == find_board("ecpix5-serial").preset and not result["cached"]
+    assert main(["build", "--board", "ecpix5-serial", "--folder", str(tmp_path / "b")]) == 0
+    assert "built before" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(1200)
+def test_a_bitstream_for_real(tmp_path, monkeypatch):
+    """Synthesis, place and route of a small core for the ULX3S: it meets its clock, and the bitstream is whole."""
+    monkeypatch.setenv("RELIF_CACHE", str(tmp_path / "cache"))
+    built = build("ulx3s", SMALL, folder=tmp_path / "out", seeds=(1,), serial="7", progress=print)
+    assert built.best.met and {clock.name for clock in built.best.clocks} >= {"sync"}
+    assert read_report(tmp_path / "out" / "seed1.json", 1) == built.best
+    assert built.best.cells["DSP"] == (7, 156)
+    assert b"LFE5U-85F" in built.bitstream.read_bytes()[:200]
