@@ -1,6 +1,7 @@
 # make demo   from a fresh clone to a trained core: the generated Verilog learns handwritten digits
 # make test   every test; needs Icarus Verilog besides (Debian: apt-get install iverilog)
 # make lint   the linter and the type checker
+# make bitstreams  place and route for every FPGA board, with three seeds each (hours)
 # make clean  away with everything that was made
 #
 # All work in .venv, made anew when pyproject.toml or constraints.txt change. PYTHON names another
@@ -14,7 +15,7 @@ BIN := .venv/bin
 DEMO_STAMP := .venv/.demo
 TEST_STAMP := .venv/.test
 
-.PHONY: demo test lint clean tools
+.PHONY: demo test lint bitstreams clean tools
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 
@@ -23,6 +24,13 @@ demo: $(DEMO_STAMP)
 
 test: $(TEST_STAMP) tools
 	$(BIN)/pytest
+
+bitstreams: $(DEMO_STAMP)
+	$(BIN)/pip install $(PIP_FLAGS) --quiet -c constraints.txt -e '.[sim,boards]'
+	for board in $$($(BIN)/relif boards --json | $(BIN)/python -c \
+	  'import json, sys; print(*json.load(sys.stdin)["boards"])'); do \
+	  $(BIN)/relif build --board $$board --seeds 1,2,3 || exit 1; \
+	done
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -24,8 +24,9 @@ def nextpnr_report(reached: float) -> str:
     """A report as nextpnr writes it, of a design with one clock."""
     def end(cell):
         return {"cell": cell, "loc": [1, 2], "port": "Q"}
-    path = [{"delay": 1.0, "from": end("device.core.lanes.c2_a_3_TRELLIS_FF_Q"), "to": end("x"), "type": "clk-to-q"},
-            {"delay": 2.0, "from": end("x"), "to": end("device.core.scaler.m3_shifted_TRELLIS_FF_Q_1"), "type": "setup"}]
+    start, finish = (f"device.core.{name}_TRELLIS_FF_Q" for name in ("lanes.c2_a_3", "scaler.m3_shifted"))
+    path = [{"delay": 1.0, "from": end(start), "to": end("x"), "type": "clk-to-q"},
+            {"delay": 2.0, "from": end("x"), "to": end(finish), "type": "setup"}]
     clock = "$glbnet$clocks.pll_sync"
     return json.dumps({
         "critical_paths": [{"from": f"posedge {clock}", "to": f"posedge {clock}", "path": path}],
