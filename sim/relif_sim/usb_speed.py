@@ -16,7 +16,16 @@ import numpy as np
 from relif.host.board import LinkBoard
 from relif.host.usb import UsbTransport
 from relif_hw.config import CoreConfig
-from relif_hw.isa import INSTRUCTION_WORDS, Flag, Instruction, Opcode, Space, TickFlag, event_entry, tick_entry
+from relif_hw.isa import (
+    INSTRUCTION_WORDS,
+    Flag,
+    Instruction,
+    Opcode,
+    Space,
+    TickFlag,
+    event_entry,
+    tick_entry,
+)
 
 from .usb_backend import SimulatedBackend
 from .usb_bus import UsbBus, UsbHost
