@@ -94,8 +94,9 @@ class UsbPort(wiring.Component):
             self.bulk_out.reset.eq(endpoint_reset), self.bulk_in.reset.eq(endpoint_reset),
             received.w_data.eq(self.bulk_out.o.payload), received.w_en.eq(self.bulk_out.o.valid),
             self.bulk_out.o.ready.eq(received.w_rdy),
+            # The endpoint, fresh from its reset, stays ready: without a configuration the bytes are dropped.
             self.bulk_in.i.payload.eq(to_send.r_data), self.bulk_in.i.valid.eq(to_send.r_rdy & configured),
-            to_send.r_en.eq(self.bulk_in.i.ready | ~configured),
+            to_send.r_en.eq(self.bulk_in.i.ready),
             self.rx.payload.eq(received.r_data), self.rx.valid.eq(received.r_rdy),
             received.r_en.eq(self.rx.ready),
             to_send.w_data.eq(self.tx.payload), to_send.w_en.eq(self.tx.valid), self.tx.ready.eq(to_send.w_rdy),

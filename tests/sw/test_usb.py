@@ -215,10 +215,10 @@ def test_opening_and_closing(changes, log):
 def test_pyusb_is_missing(monkeypatch):
     real = builtins.__import__
 
-    def without(name, *arguments):
-        if name.split(".")[0] == "usb":
+    def without(name, namespace=None, local=None, names=(), level=0):
+        if level == 0 and name.split(".")[0] == "usb":
             raise ImportError(name)
-        return real(name, *arguments)
+        return real(name, namespace, local, names, level)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(TransportError, match=r"usb://: the Python package pyusb is missing; "
