@@ -97,7 +97,7 @@ def measure_link(samples: int, seed: int = 0, *, config: CoreConfig | None = Non
             compiled.load(model)
             model.submit(entries)
             wanted[core.name] = model.read(Space.WEIGHTS, 0, words)
-        with relif.open("sim", config=core, progress=progress, line=line) as board:
+        with relif.open("sim", config=core, progress=progress, line=line, retry=60.0) as board:
             simulated = board.transport         # type: ignore[attr-defined]
             counted = _Counted(simulated)
             compiled.load(board)

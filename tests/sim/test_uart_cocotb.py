@@ -36,7 +36,8 @@ def test_at_the_wires(clock_hz, tests, tmp_path):
     verilog_file.write_text(generate(clock_hz, 3e6), encoding="utf-8")
     flags = verilator_environment()["MAKEFLAGS"]
     result = run_bench([verilog_file], "serial_device", BENCH, build_dir=tmp_path / "build", test_case=tests,
-                       build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-public-flat-rw", "--public-depth", "1"], timeout=500,
+                       timeout=500, build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-public-flat-rw",
+                                                    "--public-depth", "1"],
                        env={"CLOCK_HZ": str(clock_hz), "BAUDRATE": "3e6", "CONFIG": repr(asdict(CONFIG)),
                             "MAKEFLAGS": f"{flags} OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"})
     assert len(result.tests) == (9 if tests is None else 1)

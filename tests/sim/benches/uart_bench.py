@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import bridge, resume
 from cocotb.triggers import Event, First, Timer, ValueChange
 from cocotb.utils import get_sim_time
 
@@ -63,6 +64,7 @@ class Wires:
         return time
 
     async def _send(self) -> None:
+        await Timer(round(20 * BIT), unit="ps")
         time = None
         while True:
             if not self.queue:
@@ -80,6 +82,7 @@ class Wires:
 
     async def _receive(self) -> None:
         tx = self.dut.tx
+        await Timer(round(20 * BIT), unit="ps")         # a simulator begins with all wires low
         while True:
             while tx.value:
                 await ValueChange(tx)
@@ -88,7 +91,9 @@ class Wires:
             for k in range(10):
                 await self.until(start + (k + 0.5) * self.bit)
                 if k in (0, 9):
-                    self.damaged += int(tx.value) != (k == 9)
+                    if int(tx.value) != (k == 9):
+                        self.damaged += 1
+                        self.dut._log.info(f"bit {k} of byte {self.received} at {start} ps is wrong")
                 else:
                     byte |= int(tx.value) << (k - 1)
             self.came.append(byte)
@@ -105,7 +110,7 @@ class Wires:
     def read(self, timeout: float) -> bytes:
         return self._read()
 
-    @cocotb.resume
+    @resume
     async def _read(self) -> bytes:
         self.news.clear()
         while not self.came:
@@ -163,7 +168,7 @@ def exchange(line: Wires, seed: int, **after):
 @cocotb.parametrize(error=[-0.02, 0.02])
 async def the_hosts_clock_is_off(dut, error: float) -> None:
     with wires(dut, error) as line:
-        assert await cocotb.bridge(exchange)(line, 1) == 0
+        assert await bridge(exchange)(line, 1) == 0
 
 
 def _trouble(kind: str):
@@ -187,11 +192,11 @@ TROUBLES = ["break", "glitches", "toggles", "noise", "half a frame", "half a fra
 @cocotb.test(timeout_time=300, timeout_unit="ms")
 async def trouble_between_conversations(dut) -> None:
     with wires(dut) as line:
-        await cocotb.bridge(exchange)(line, 0)
+        await bridge(exchange)(line, 0)
         for seed, kind in enumerate(TROUBLES):
             await line.levels(_trouble(kind))
             weights, state = images(seed)
-            await cocotb.bridge(exchange)(line, seed + 1, WEIGHTS=weights, STATE=state)
+            await bridge(exchange)(line, seed + 1, WEIGHTS=weights, STATE=state)
 
 
 def _hurt(kind: str, rng: random.Random):
@@ -210,7 +215,7 @@ async def trouble_in_frames(dut, kind: str) -> None:
     # Frames are sent again until they are whole.
     with wires(dut) as line:
         line.hurt = _hurt(kind, random.Random(kind))
-        assert await cocotb.bridge(exchange)(line, 20) > 0
+        assert await bridge(exchange)(line, 20) > 0
 
 
 @cocotb.test(timeout_time=1000, timeout_unit="ms")
@@ -231,10 +236,10 @@ async def back_to_back(dut) -> None:
         return bytes(board.session.data)
 
     with wires(dut) as line:
-        board = await cocotb.bridge(opened)(line)
+        board = await bridge(opened)(line)
         # In: one bit follows the other, without a pause but at the beginning and for acknowledgements at the end.
         begin, sent, pauses = get_sim_time("ps"), line.sent, line.pauses
-        await cocotb.bridge(write)(board)
+        await bridge(write)(board)
         count = line.sent - sent
         spent = get_sim_time("ps") - begin
         dut._log.info(f"in: {count} bytes, {line.pauses - pauses} pauses, {count / spent * 1e12:.0f} bytes/s")
@@ -242,7 +247,7 @@ async def back_to_back(dut) -> None:
         assert count / spent * 1e12 > 0.99 * BAUDRATE / 10
         # Out: the pauses are those in which a frame of 256 bytes is gathered, a byte a cycle.
         line.first, received = None, line.received
-        data = await cocotb.bridge(read)(board)
+        data = await bridge(read)(board)
         count, spent = line.received - received, line.last - line.first + 10 * BIT
         dut._log.info(f"out: {count} bytes, {count / spent * 1e12:.0f} bytes/s")
         assert data == images(rounds - 1)[0].astype(np.int8).tobytes() * rounds
@@ -258,6 +263,8 @@ async def training(dut) -> None:
     scenario, _ = training_run(CONFIG)
 
     def run(board):
+        for space in (Space.WEIGHTS, Space.STATE):      # other tests have left something there
+            board.write(space, 0, 0 * board.read(space))
         for space, address, values in scenario.loads:
             board.write(Space(space), address, np.array(values))
         for step in scenario.steps:
@@ -266,8 +273,8 @@ async def training(dut) -> None:
         return results, board.read(Space.WEIGHTS)
 
     with wires(dut) as line:
-        board = await cocotb.bridge(opened)(line)
-        results, weights = await cocotb.bridge(run)(board)
+        board = await bridge(opened)(line)
+        results, weights = await bridge(run)(board)
         want_results, want = run(ModelBoard(CONFIG))
         assert results == want_results
         assert (weights == want).all()
