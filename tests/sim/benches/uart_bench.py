@@ -82,7 +82,7 @@ class Wires:
 
     async def _receive(self) -> None:
         tx = self.dut.tx
-        await Timer(round(20 * BIT), unit="ps")         # a simulator begins with all wires low
+        await Timer(round(BIT), unit="ps")              # a simulator begins with all wires low
         while True:
             while tx.value:
                 await ValueChange(tx)
