@@ -96,6 +96,11 @@ class SimulatedTransport:
         return list(numbers)
 
     @property
+    def queued(self) -> int:
+        """Bytes written that the board has not taken yet."""
+        return len(self._input)
+
+    @property
     def cycles(self) -> int:
         """Clock cycles since the board was made."""
         return self._numbers()[0]
