@@ -111,6 +111,7 @@ def measure_link(samples: int, seed: int = 0, *, config: CoreConfig | None = Non
             board.submit(entries)
             board.results()
             after, cycles = simulated.profile(), simulated.cycles - start
+            received = counted.received
             taken = counted.sent - simulated.queued     # the last acknowledgements may still be on the host's side
             if not np.array_equal(board.read(Space.WEIGHTS, 0, words), wanted[core.name]):
                 raise BoardError(f"{board.name}: after training over the line its weights are not the model's")
@@ -120,7 +121,7 @@ def measure_link(samples: int, seed: int = 0, *, config: CoreConfig | None = Non
         waiting, sending = spent[Opcode.END], spent[Opcode.SEND]
         measurements.append(LinkMeasurement(
             core=core.name, clock_hz=line.clock_hz, baudrate=line.baudrate, seconds=seconds,
-            to_board=taken / seconds, from_board=counted.received / seconds, limit=line.baudrate / 10,
+            to_board=taken / seconds, from_board=received / seconds, limit=line.baudrate / 10,
             events=(len(entries) - ticks) / seconds, bytes_per_tick=taken / ticks,
             cycles_per_tick=(cycles - waiting - sending) / ticks, learning=(cycles - waiting - sending) / cycles,
             sending=sending / cycles, waiting=waiting / cycles))
