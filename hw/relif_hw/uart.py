@@ -1,128 +1,126 @@
-"""A UART: bytes on two wires, one start bit, eight data bits (lowest first), one stop bit, no parity.
+"""A UART: bytes to and from two wires, 8 data bits, no parity, one stop bit.
 
-    rx ─► two registers ─► sampler ─► byte ─► o
-    tx ◄─ shift register ◄──────────────────── i
+    rx ─► 2 FF ─► shift register ─► byte ─► o          i ─► shift register ─► tx
+                       ▲                                         ▲
+              phase, set by each start bit                  phase, runs freely
 
-Both directions take their time from a phase that advances by `baudrate / clock_hz` of a bit each cycle, so that
-any clock from four cycles a bit on will do, whole-numbered or not.
+Each side has a phase accumulator of W bits, to which every clock adds
+
+    step = round(2**W * baudrate / clock_hz),
+
+and a bit passes when it overflows. W is the smallest width with which the rate is right to `_RATE_ERROR`.
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Uart", "phase_step"]
+__all__ = ["MAX_CLOCKS", "MIN_CLOCKS", "Uart", "bit_phase"]
 
-PHASE_BITS = 20
-"""The baud rate is right to half of 2**-PHASE_BITS of the clock."""
-MIN_CYCLES, MAX_CYCLES = 4, 4096
-"""Clock cycles of a bit. With fewer the sample drifts out of the bit; with more the phase gets coarse."""
+MIN_CLOCKS, MAX_CLOCKS = 4, 65536
+"""Clocks that a bit may take."""
+
+_RATE_ERROR = 1e-3
+"""Of the rate: a hundredth of a bit within a byte."""
 
 
-def phase_step(clock_hz: float, baudrate: float) -> int:
-    """What the phase advances in a cycle, in units of 2**-PHASE_BITS of a bit.
-
-    `ValueError` unless a bit takes 4 to 4096 cycles.
-    """
-    cycles = clock_hz / baudrate if baudrate > 0 else 0.0
-    if not MIN_CYCLES <= cycles <= MAX_CYCLES:
-        raise ValueError(f"at a clock of {clock_hz / 1e6:g} MHz the baud rate must be from "
-                         f"{clock_hz / MAX_CYCLES:.0f} to {clock_hz / MIN_CYCLES:.0f}, not {baudrate:g}")
-    return round((1 << PHASE_BITS) / cycles)
+def bit_phase(clock_hz, baudrate):
+    """Width and step of the phase accumulators; `ValueError` if a bit takes too few or too many clocks."""
+    for name, value in (("clock_hz", clock_hz), ("baudrate", baudrate)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    clocks = clock_hz / baudrate
+    if not MIN_CLOCKS <= clocks <= MAX_CLOCKS:
+        raise ValueError(
+            f"a bit must take {MIN_CLOCKS} to {MAX_CLOCKS} clocks, not {clocks:.4g}: with clock_hz={clock_hz:.10g}, "
+            f"baudrate must be {clock_hz / MAX_CLOCKS:.10g} to {clock_hz / MIN_CLOCKS:.10g}, not {baudrate:.10g}; "
+            f"or clock_hz {MIN_CLOCKS * baudrate:.10g} to {MAX_CLOCKS * baudrate:.10g}")
+    width = 2
+    while abs(round(2**width / clocks) * clocks / 2**width - 1) > _RATE_ERROR:
+        width += 1
+    return width, round(2**width / clocks)
 
 
 class Uart(wiring.Component):
-    """Sends and receives bytes.
+    """Bytes to and from two wires, 8N1, least significant bit first.
 
-    The receiver looks for a falling edge, and at the start bit's middle whether the line is still low (else it
-    was a glitch); then it samples the middle of each bit. It tells right from wrong up to a difference of 2 % in
-    baud rate. A byte whose stop bit is low is dropped, and nothing is received until the line has been high:
-    so a break, however long, gives no byte.
+    A start bit counts if the line is still low half a bit or more after its edge: glitches shorter than
+    that are not seen. A byte whose stop bit is low is dropped, and the next one waits until the line has
+    been high: a break of any length delivers nothing.
 
     Parameters
     ----------
-    clock_hz : float
-        Frequency of the domain `sync`.
-    baudrate : float
-        Bits per second; see `phase_step`.
+    clock_hz, baudrate : int or float
+        A bit takes `MIN_CLOCKS` to `MAX_CLOCKS` clocks, which need not be a whole number.
 
     Members
     -------
     rx : In(1), tx : Out(1)
-        The wires; they rest high. `rx` may change at any time.
+        The wires; `rx` may change at any time.
     o : Out(stream of 8)
-        Bytes received. One that is not taken before the next one is complete is lost.
+        Bytes received. One that is not taken until the next one is whole is lost: there is no FIFO, since a
+        `Receiver` pauses for three cycles at most and a byte takes 38 or more.
     i : In(stream of 8)
-        Bytes to send.
-    broken : Out(1)
-        Strobe: a stop bit was low.
+        Bytes to be sent, without a pause as long as there are any.
     """
 
-    rx: In(1)
-    tx: Out(1, init=1)
-    o: Out(stream.Signature(8))
-    i: In(stream.Signature(8))
-    broken: Out(1)
-
-    def __init__(self, clock_hz: float, baudrate: float):
-        self.step = phase_step(clock_hz, baudrate)
-        super().__init__()
+    def __init__(self, clock_hz, baudrate):
+        self.width, self.step = bit_phase(clock_hz, baudrate)
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1),
+            "o": Out(stream.Signature(8)), "i": In(stream.Signature(8)),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        self._receive(m)
-        self._send(m)
-        return m
 
-    def _receive(self, m):
+        # Receive: samples come c / 2 - 1 clocks after the one that saw the start bit's edge, where a bit takes c,
+        # rounded up, and every c from then on. The edge is seen up to a clock late: so they lie around the middle.
         line = Signal(init=1)
-        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
-        phase = Signal(PHASE_BITS)
-        ahead = Signal(PHASE_BITS + 1)
-        sample = ahead[-1]
-        count = Signal(range(10))
-        shift = Signal(8)
-        m.d.comb += ahead.eq(phase + self.step)
-        m.d.sync += phase.eq(ahead)
-        with m.If(self.o.ready):
+        m.submodules += FFSynchronizer(self.rx, line, init=1)
+        phase, sample = Signal(self.width), Signal()
+        shift = Signal(9)                         # a one marks how far the bits have come
+        with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.valid.eq(0)
+        m.d.sync += Cat(phase, sample).eq(phase + self.step)
         with m.FSM():
             with m.State("idle"):
-                # The edge was half a cycle ago, on average: the middle of the bit is half a bit less that away.
-                m.d.sync += [phase.eq((1 << PHASE_BITS - 1) + self.step // 2), count.eq(0)]
+                m.d.sync += Cat(phase, sample).eq(2**(self.width - 1) + 2 * self.step)
                 with m.If(~line):
                     m.next = "start"
             with m.State("start"):
                 with m.If(sample):
-                    m.next = "data"
-                    with m.If(line):
-                        m.next = "idle"
+                    m.next = "check"
+            with m.State("check"):                # a clock later: half a bit or more after the edge
+                m.d.sync += shift.eq(1 << 8)
+                m.next = "data"
+                with m.If(line):
+                    m.next = "idle"
             with m.State("data"):
                 with m.If(sample):
-                    m.d.sync += count.eq(count + 1)
-                    with m.If(count == 8):
-                        m.d.comb += self.broken.eq(~line)
-                        m.next = "break"
+                    m.d.sync += shift.eq(Cat(shift[1:], line))
+                    with m.If(shift[0]):
+                        m.d.sync += shift.eq(shift)
+                        m.next = "high"
                         with m.If(line):
-                            m.d.sync += [self.o.payload.eq(shift), self.o.valid.eq(1)]
+                            m.d.sync += [self.o.payload.eq(shift[1:]), self.o.valid.eq(1)]
                             m.next = "idle"
-                    with m.Else():
-                        m.d.sync += shift.eq(Cat(shift[1:], line))
-            with m.State("break"):
+            with m.State("high"):
                 with m.If(line):
                     m.next = "idle"
 
-    def _send(self, m):
-        phase = Signal(PHASE_BITS)
-        ahead = Signal(PHASE_BITS + 1)
-        bits = Signal(10, init=1)         # what is left to be sent, under a one that tells where it ends
-        empty = bits == 1
-        m.d.comb += [ahead.eq(phase + self.step), self.i.ready.eq(empty & ahead[-1])]
-        m.d.sync += phase.eq(ahead)
-        with m.If(ahead[-1]):
-            m.d.sync += [
-                self.tx.eq(Mux(empty, ~self.i.valid, bits[0])), bits.eq(Mux(empty, 1, bits >> 1)),
-            ]
-            with m.If(empty & self.i.valid):
-                m.d.sync += bits.eq(Cat(self.i.payload, Const(3, 2)))
+        # Send: the bit on the wire, then those of `word`, then ones.
+        pulse, word = Signal(self.width), Signal(9, init=0x1FF)
+        left = Signal(range(10))                  # bits of the byte after the one on the wire
+        total = pulse + self.step
+        beat = total[self.width]
+        m.d.comb += self.i.ready.eq(beat & (left == 0))
+        m.d.sync += pulse.eq(total)
+        with m.If(beat):
+            m.d.sync += Cat(self.tx, word).eq(Cat(word, Const(1, 1)))
+            with m.If(left != 0):
+                m.d.sync += left.eq(left - 1)
+            with m.Elif(self.i.valid):
+                m.d.sync += [Cat(self.tx, word).eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))), left.eq(9)]
+        return m

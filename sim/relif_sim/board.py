@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import time
 
+from relif.host.transport import Line
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Opcode
 
 from .library import Progress, library
 
-__all__ = ["SimulatedTransport", "open_transport"]
+__all__ = ["Line", "SimulatedTransport", "open_transport"]
 
 _OPCODES = 16
 _OUTPUT = 1 << 16
@@ -28,6 +29,8 @@ def _load(path: str) -> ctypes.CDLL:
     handle.relif_step.restype = ctypes.c_int
     handle.relif_step.argtypes = [ctypes.c_void_p, ctypes.c_char_p, size, pointer, ctypes.c_char_p, size,
                                   pointer, ctypes.c_uint64]
+    handle.relif_limit.restype = None
+    handle.relif_limit.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
     handle.relif_profile.restype = None
     handle.relif_profile.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64)]
     return handle
@@ -41,15 +44,20 @@ class SimulatedTransport:
     config : CoreConfig
     progress : callable or None
         Gets a line at each phase of the compilation; by default they go to standard error.
+    line : Line or None
+        What bytes pass through; by default one is taken and one made in each cycle.
     """
 
-    def __init__(self, config: CoreConfig, *, progress: Progress | None = None) -> None:
+    def __init__(self, config: CoreConfig, *, progress: Progress | None = None, line: Line | None = None) -> None:
         self.name = "sim"
         self.config = config
         self.at_rest = False
         """After the last step the board had nothing more to do."""
         self._library = _load(str(library(config, progress=progress)))
         self._board: int | None = self._library.relif_create()
+        self.line = line
+        if line is not None:
+            self._library.relif_limit(self._board, *line.fraction())
         self._input = bytearray()
         self._output = ctypes.create_string_buffer(_OUTPUT)
         self._taken, self._made = ctypes.c_size_t(), ctypes.c_size_t()
@@ -88,6 +96,11 @@ class SimulatedTransport:
         return list(numbers)
 
     @property
+    def queued(self) -> int:
+        """Bytes written that the board has not taken yet."""
+        return len(self._input)
+
+    @property
     def cycles(self) -> int:
         """Clock cycles since the board was made."""
         return self._numbers()[0]
@@ -99,9 +112,10 @@ class SimulatedTransport:
         return {opcode: (numbers[1 + opcode], numbers[1 + _OPCODES + opcode]) for opcode in Opcode}
 
 
-def open_transport(config: CoreConfig, *, progress: Progress | None = None) -> SimulatedTransport:
+def open_transport(config: CoreConfig, *, progress: Progress | None = None,
+                   line: Line | None = None) -> SimulatedTransport:
     """The simulated board of that configuration; the entry point `sim` of `relif.transports`.
 
     `ToolError` if it is not in the cache and cannot be compiled.
     """
-    return SimulatedTransport(config, progress=progress)
+    return SimulatedTransport(config, progress=progress, line=line)

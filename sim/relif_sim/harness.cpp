@@ -16,7 +16,24 @@ namespace {
 
 constexpr int OPCODES = 16;
 
+// One direction of a serial line, on which a byte takes `byte / rate` cycles. Times count 1 / rate cycles.
+struct Line {
+    uint64_t byte = 0, rate = 0;
+    uint64_t end = 0;   // of the byte on the line, or of the last one
+    bool busy = false;
+
+    // A byte follows the last one at once if that ended less than a cycle ago.
+    void begin(uint64_t cycle) {
+        const uint64_t now = cycle * rate;
+        end = (now < end + rate ? end : now) + byte;
+        busy = true;
+    }
+    bool due(uint64_t cycle) const { return cycle * rate >= end; }
+};
+
 struct Board {
+    Line lines[2];      // to the device, from it
+    uint8_t leaving = 0;
     VerilatedContext context;
     Vrelif device;
     uint64_t cycles = 0;
@@ -47,31 +64,57 @@ EXPORT void relif_destroy(Board* board) {
 
 // Runs until all of `rx` is taken and the device is idle (or waits for an acknowledgement), until `tx`
 // is full, or for `max_cycles`. Stores the bytes taken and made; returns 1 if the device is at rest.
-EXPORT int relif_step(Board* board, const uint8_t* rx, size_t rx_size, size_t* taken, uint8_t* tx,
-                      size_t tx_size, size_t* made, uint64_t max_cycles) {
+template <bool LIMITED>
+static bool step(Board* board, const uint8_t* rx, size_t rx_size, size_t* taken, uint8_t* tx,
+                 size_t tx_size, size_t* made, uint64_t max_cycles) {
     Vrelif& device = board->device;
+    Line& in_line = board->lines[0];
+    Line& out_line = board->lines[1];
     size_t in = 0, out = 0;
     uint64_t cycle = 0;
     bool rest = false;
-    device.rx_valid = rx_size != 0;
-    if (rx_size) device.rx_payload = rx[0];
+    const auto offer = [&] {
+        device.rx_valid = in != rx_size;
+        if (LIMITED && in != rx_size) {
+            if (!in_line.busy) in_line.begin(board->cycles + cycle);
+            device.rx_valid = in_line.due(board->cycles + cycle);
+        }
+        if (in != rx_size) device.rx_payload = rx[in];
+    };
+    offer();
+    if (LIMITED) device.tx_ready = !out_line.busy || out_line.due(board->cycles);
     device.eval();
     while (cycle < max_cycles && out < tx_size) {
-        rest = in == rx_size && (device.idle | device.waiting) && !device.tx_valid;
+        if (LIMITED && out_line.busy && out_line.due(board->cycles + cycle)) {
+            tx[out++] = board->leaving;
+            out_line.busy = false;
+        }
+        rest = in == rx_size && (device.idle | device.waiting) && !device.tx_valid && !(LIMITED && out_line.busy);
         if (rest) break;
         const unsigned opcode = device.profile_opcode & (OPCODES - 1);
         board->opcode_cycles[opcode]++;
         board->opcode_issues[opcode] += device.profile_issue;
-        if (device.tx_valid) tx[out++] = device.tx_payload;
+        if (LIMITED) {
+            if (device.tx_valid && device.tx_ready) {
+                board->leaving = device.tx_payload;
+                out_line.begin(board->cycles + cycle);
+            }
+        } else if (device.tx_valid) {
+            tx[out++] = device.tx_payload;
+        }
         const bool accepted = device.rx_valid && device.rx_ready;
         cycle++;
         device.clk = 1;
         device.eval();
         if (accepted) {
             in++;
-            device.rx_valid = in != rx_size;
-            if (in != rx_size) device.rx_payload = rx[in];
+            if (LIMITED) {              // what waits on the host's side follows at once
+                in_line.busy = in != rx_size;
+                if (in_line.busy) in_line.end += in_line.byte;
+            }
         }
+        if (LIMITED || accepted) offer();
+        if (LIMITED) device.tx_ready = !out_line.busy || out_line.due(board->cycles + cycle);
         device.clk = 0;
         device.eval();
     }
@@ -79,6 +122,17 @@ EXPORT int relif_step(Board* board, const uint8_t* rx, size_t rx_size, size_t* t
     *taken = in;
     *made = out;
     return rest;
+}
+
+EXPORT int relif_step(Board* board, const uint8_t* rx, size_t rx_size, size_t* taken, uint8_t* tx,
+                      size_t tx_size, size_t* made, uint64_t max_cycles) {
+    if (board->lines[0].rate) return step<true>(board, rx, rx_size, taken, tx, tx_size, made, max_cycles);
+    return step<false>(board, rx, rx_size, taken, tx, tx_size, made, max_cycles);
+}
+
+// From now on a byte takes byte / rate cycles in each direction.
+EXPORT void relif_limit(Board* board, uint64_t byte, uint64_t rate) {
+    for (Line& line : board->lines) line = Line{byte, rate};
 }
 
 // Writes total cycles, then cycles by opcode, then issues by opcode: 1 + 2 * 16 numbers.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
+from relif_hw.config import ConfigError
 from relif_hw.isa import Opcode
 
 from ..bench import NETWORKS, Measurement, markdown, measure, percent, plain
 from ..console import Console
 from ..errors import CompileError
+from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, measure_link
 from .shared import chosen_config, opened
 
 __all__ = ["run"]
@@ -30,8 +34,28 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
         for label, m in zip(labels, measurements, strict=True)])
 
 
+def _link(options: argparse.Namespace, console: Console) -> None:
+    """Digits training over serial lines: on two presets, whatever core is asked for."""
+    if options.preset or options.config:
+        raise ConfigError("--link measures lanes4 and lanes32: it takes neither --preset nor --config")
+    torch.set_num_threads(1)
+    measurements = measure_link(options.samples, options.seed, progress=console.note)
+    if options.output:
+        command = f"relif bench --link --samples {options.samples} --seed {options.seed}"
+        Path(options.output).write_text(link_markdown(measurements, options.samples, command), encoding="utf-8")
+    if console.json_output:
+        console.result({"board": "sim", "seed": options.seed, "samples": options.samples,
+                        "measurements": [link_plain(m) for m in measurements]})
+    else:
+        console.table(f"Digits training over a serial line, {options.samples} samples", LINK_COLUMNS,
+                      link_rows(measurements))
+
+
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measure the three networks on the simulated board; those that do not fit are named."""
+    if options.link:
+        _link(options, console)
+        return
     config = chosen_config(options, DEFAULT_PRESET)
     assert config is not None
     measurements: list[Measurement] = []

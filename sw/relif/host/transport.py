@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import serial
 
 from ..errors import TransportError
 
-__all__ = ["BAUD_RATE", "SerialTransport", "TcpTransport", "Transport"]
+__all__ = ["BAUD_RATE", "Line", "SerialTransport", "TcpTransport", "Transport"]
 
 BAUD_RATE = 3_000_000
 """Of serial ports, in baud, unless told otherwise."""
@@ -32,6 +34,40 @@ class Transport(Protocol):
         """Give the stream back; calling it again does nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A serial line (8N1) before a simulated board: a byte takes ten bits in each direction.
+
+    Its first byte arrives that long after it was handed over, the others follow without a pause. What the
+    host does in the meantime takes no time.
+
+    Parameters
+    ----------
+    clock_hz, baudrate : int or float
+        Whole numbers of hertz. Nothing else depends on them: any line can be put before any core, also one
+        whose clock would be too slow for a UART of that rate.
+    """
+
+    clock_hz: float
+    baudrate: float
+
+    def __post_init__(self) -> None:
+        for name in ("clock_hz", "baudrate"):
+            value = getattr(self, name)
+            if not (1 <= value <= 1e9 and value == int(value)):
+                raise ValueError(f"{name} must be a whole number from 1 to 1000000000, not {value!r}")
+
+    @property
+    def byte_cycles(self) -> float:
+        """Cycles that a byte takes."""
+        return 10 * self.clock_hz / self.baudrate
+
+    def fraction(self) -> tuple[int, int]:
+        """The same as a fraction in lowest terms."""
+        exact = Fraction(10 * int(self.clock_hz), int(self.baudrate))
+        return exact.numerator, exact.denominator
+
+
 class SerialTransport:
     """A serial port, or any URL that pyserial opens.
 
@@ -45,8 +81,19 @@ class SerialTransport:
             self._port = serial.serial_for_url(url, baudrate=baudrate, timeout=self._timeout,
                                                write_timeout=10.0, exclusive=True)
             self._port.reset_input_buffer()
+            self._hurry()
         except (OSError, ValueError) as error:
             raise TransportError(self._why(error)) from None
+
+    def _hurry(self) -> None:
+        """Ask the driver to hand bytes over at once; an FTDI chip otherwise keeps a few for up to 16 ms.
+
+        Ports without such a mode, and systems other than Linux, go on as they are.
+        """
+        try:
+            self._port.set_low_latency_mode(True)
+        except (AttributeError, NotImplementedError, OSError, ValueError):
+            pass
 
     def _why(self, error: OSError | ValueError) -> str:
         code = getattr(error, "errno", None)
