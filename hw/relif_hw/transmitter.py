@@ -109,7 +109,7 @@ class Transmitter(wiring.Component):
                 with m.Elif(sent != self.count):
                     m.d.sync += [
                         header.eq(Cat(Const(0, 8), (base + sent)[:8], self.expected, flags)),
-                        sent.eq(sent + 1), of_ring.eq(1), report.eq(0), gap.eq(0),
+                        sent.eq(sent + 1), of_ring.eq(1), report.eq(report & self.settled), gap.eq(0),
                     ]
                     m.next = "type"
                 with m.Elif(report | gap):

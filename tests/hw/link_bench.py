@@ -36,6 +36,7 @@ class LinkBench:
         self.to_board, self.from_board = bytearray(), bytearray()
         self.rest = False
         self.frozen = False                 # the core takes nothing
+        self.deaf = False                   # the host takes nothing
         self._random = random.Random(seed)
         self._sim = Simulator(self.link)
         self._sim.add_clock(1e-6)
@@ -71,7 +72,7 @@ class LinkBench:
         offered = False
         while True:
             offered = offered or bool(self.to_board and self._goes())
-            takes = self._goes()
+            takes = not self.deaf and self._goes()
             ctx.set(rx.valid, offered)
             ctx.set(rx.payload, self.to_board[0] if offered else 0xAA)
             ctx.set(tx.ready, takes)

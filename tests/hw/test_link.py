@@ -166,6 +166,21 @@ def test_frames_beyond_the_credits_are_dropped_not_lost():
     assert bench.log == [0, 1, 2, 3, 4]
 
 
+def test_the_host_is_told_of_rest_after_frames_that_waited():
+    # The core is at rest long before the line has taken the frames of data: rest is told after the last.
+    bench = LinkBench(SMALL)
+    wire = Wire(bench)
+    wire.hello()
+    bench.deaf = True
+    wire.ask((FrameType.READ, 0, 0, ACCESS.pack(Space.STATE, 0, SMALL.state_words)))
+    bench.run(4000)
+    bench.deaf = False
+    *data, last = wire.ask()
+    assert len([frame for frame in data if frame.kind == FrameType.DATA]) > 1
+    assert last.kind == FrameType.STATUS
+    assert last.flags & BoardFlag.IDLE
+
+
 def test_results_are_sent_again_until_they_are_acknowledged():
     bench = LinkBench(SMALL)
     wire = Wire(bench)
