@@ -135,6 +135,11 @@ class CoreConfig:
         return 1 if self.compact else 4
 
     @property
+    def context_bits(self) -> int:
+        """Bits of the number of one of those."""
+        return max(1, (self.contexts - 1).bit_length())
+
+    @property
     def groups(self) -> int:
         """Groups of four neurons, which share one hash, in a word (or part of one)."""
         return max(1, self.lanes // 4)
