@@ -203,7 +203,7 @@ class SerialScaler(wiring.Component):
         with m.FSM():
             with m.State("new"):
                 m.d.sync += [
-                    shifted.eq((item.value * instruction.x[:bits - 1].as_signed()) << RANDOM_BITS),
+                    shifted.eq((item.value * Cat(instruction.x[:bits - 1], Const(0, 1)).as_signed()) << RANDOM_BITS),
                     left.eq(instruction.shift),
                 ]
                 with m.If(self.i.valid & plain):
