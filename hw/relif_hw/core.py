@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from .access import Access, AccessLayout
 from .arithmetic import InstructionLayout
+from .compact import Hasher, SerialScaler
 from .config import CoreConfig
 from .error import ErrorUnit
 from .isa import INSTRUCTION_WORDS, Flag, Opcode, Register, Space
@@ -25,7 +26,6 @@ from .scaler import Scaler
 from .scanner import Scanner, Source
 from .sender import Sender
 from .sequencer import Sequencer
-from .serial import Hasher, SerialScaler
 from .synapses import Synapses
 from .weights import WeightMemory
 
