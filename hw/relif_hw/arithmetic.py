@@ -44,12 +44,16 @@ class Stages:
     m : Module
     prefix : str
     known : dict of (name, stage) to Value
+    steady : dict of name to Value
+        What does not change while any word is on its way; no registers are made for it.
     """
 
-    def __init__(self, m, prefix, known):
-        self.m, self.prefix, self.known = m, prefix, known
+    def __init__(self, m, prefix, known, steady=None):
+        self.m, self.prefix, self.known, self.steady = m, prefix, known, steady or {}
 
     def __call__(self, name, stage):
+        if name in self.steady:
+            return self.steady[name]
         if (name, stage) not in self.known:
             before = self(name, stage - 1)
             register = Signal.like(before, name=f"{self.prefix}{stage}_{name}")

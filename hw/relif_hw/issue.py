@@ -9,7 +9,6 @@ from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
 from .scaler import is_scaled, row_layout
-from .scanner import CONTEXTS
 
 __all__ = ["Issue", "word_layout"]
 
@@ -26,11 +25,12 @@ def word_layout(config: CoreConfig) -> data.StructLayout:
         "phase": 1,                 # STEP and wide TRACE: 0 for I or Q, 1 for U or P
         "single": 1,                # TRACE with one exponential
         "last": 1,                  # last word of the row
-        "weight": 16,               # addresses of words
-        "state": 16,
-        "neuron": 16,
-        "target": 16,               # INTEGRATE by target: accumulator word and lane of the row
-        "target_lane": (config.lanes - 1).bit_length(),
+        "weight": config.weight_address_bits,   # addresses of words
+        "state": config.state_address_bits,
+        "neuron": config.neuron_address_bits,
+        "target": config.neuron_address_bits,   # INTEGRATE by target: accumulator word and lane of the row
+        "target_lane": max(1, (config.lanes - 1).bit_length()),
+        "part": max(1, (config.group_words - 1).bit_length()),      # which of the words that share a hash
         "scalar": signed(config.state_bits),
         "addend": signed(config.state_bits),    # theta, one, or the threshold's rise at a spike
         "hash": 32,
@@ -47,6 +47,9 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
+    In a compact core the instruction stays as it is until its last word has been written, so that a word is
+    mostly its addresses.
+
     Parameters
     ----------
     config : CoreConfig
@@ -54,29 +57,30 @@ class Issue(wiring.Component):
     Members
     -------
     i : In(stream of row_layout)
-    contexts : In(InstructionLayout).array(CONTEXTS)
+    contexts : In(InstructionLayout).array(config.contexts)
     fenced : In(1)
         Words issued before have not yet written their results: begin no instruction with a fence.
-    done : Out(CONTEXTS)
+    done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
     held : Out(1)
         A fence holds the next instruction.
-    word : Out(word_layout), valid : Out(1)
-        The word of this cycle.
+    word : Out(word_layout), valid : Out(1), ready : In(1)
+        The word of this cycle; it stays until `ready`, which is ignored in all but a compact core.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
-            "contexts": In(InstructionLayout).array(CONTEXTS),
+            "contexts": In(InstructionLayout).array(config.contexts),
             "fenced": In(1),
-            "done": Out(CONTEXTS),
+            "done": Out(config.contexts),
             "busy": Out(1),
             "held": Out(1),
             "word": Out(word_layout(config)),
             "valid": Out(1),
+            "ready": In(1, init=1),
         })
 
     def elaborate(self, platform):
@@ -84,11 +88,13 @@ class Issue(wiring.Component):
         config, bits = self.config, self.config.state_bits
         lane_bits = (config.lanes - 1).bit_length()
         step = config.groups * GROUP_STEP & HASH_MASK
+        compact = config.compact
+        issued = self.valid & self.ready if compact else self.valid
         row = self.i.payload
         new = Array(self.contexts)[row.context]
 
         running = Signal()
-        left = Signal(16)
+        left = Signal(max(config.state_address_bits, config.neuron_address_bits, len(new.words)) + 1)
         two_phases, phase = Signal(), Signal()
         half = Signal()                       # the row of the second phase has not come yet
         hash_0, hash_1 = Signal(32), Signal(32)
@@ -97,7 +103,7 @@ class Issue(wiring.Component):
         scalar_1 = Signal(signed(bits))
         final = ~two_phases | phase
         adaptive, limited = Signal(), Signal()      # the word of the rise is wanted; it has been
-        limit, limit_address = Signal(), Signal(16)
+        limit, limit_address = Signal(), Signal(config.state_address_bits)
 
         last_word, take, start = Signal(), Signal(), Signal()
         begun = Signal()                      # the first row of the instruction has been taken
@@ -106,30 +112,48 @@ class Issue(wiring.Component):
             last_word.eq((left == 1) & final & ~limit),
             # An end passes while the last row is still at work: nothing of its context is needed any more.
             self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
-            self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
+            self.i.ready.eq(row.end | (half & phase if compact else half) | ((~running | (issued & last_word)) & ~self.held)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(running),
             self.valid.eq(running & ~(phase & half)),
             self.word.eq(word),
             self.word.last.eq(last_word),
             self.word.phase.eq(phase),
-            self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
-            self.word.hash.eq(Mux(phase, hash_1, hash_0)),
         ]
+        if compact:
+            m.d.comb += [
+                self.word.opcode.eq(new.opcode), self.word.flags.eq(new.flags), self.word.count.eq(new.words),
+                self.word.shift.eq(new.shift), self.word.addend.eq(constant(new.z, bits)),
+                self.word.single.eq((new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)),
+                self.word.scalar.eq(Mux(is_scaled(new.opcode), word.scalar, Mux(
+                    phase | self.word.single, constant(new.y, bits), constant(new.x, bits)))),
+                self.word.hash.eq(hash_0),
+            ]
+        else:
+            m.d.comb += [
+                self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
+                self.word.hash.eq(Mux(phase, hash_1, hash_0)),
+            ]
         if config.synaptic:
             m.d.comb += [self.word.limit.eq(limit), self.word.state.eq(Mux(limit, limit_address, word.state))]
         with m.If(self.valid & limit):
             m.d.sync += [limited.eq(1), limit_address.eq(limit_address + 1)]
-        with m.Elif(self.valid):
+        with m.Elif(issued):
             m.d.sync += limited.eq(0)
             m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
             with m.If(two_phases):
                 m.d.sync += phase.eq(~phase)
             with m.If(final):
-                m.d.sync += [
-                    left.eq(left - 1), word.neuron.eq(word.neuron + 1),
-                    hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step),
-                ]
+                m.d.sync += [left.eq(left - 1), word.neuron.eq(word.neuron + 1)]
+            if compact:
+                with m.If(final):
+                    m.d.sync += word.part.eq(word.part + 1)
+            if compact:         # the hash of the word at hand first, then the other phase's
+                next_hash = hash_0 + Mux(word.part.all(), step, 0)
+                m.d.sync += [hash_0.eq(Mux(two_phases, hash_1, next_hash)), hash_1.eq(next_hash)]
+            else:
+                with m.If(final):
+                    m.d.sync += [hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step)]
             with m.If(last_word):
                 m.d.sync += running.eq(0)
 
@@ -140,7 +164,8 @@ class Issue(wiring.Component):
             with m.If(row.end):
                 m.d.comb += self.done.eq(1 << row.context)
             with m.Elif(half):
-                m.d.sync += [hash_1.eq(row.hash), half.eq(0)]
+                m.d.sync += half.eq(0)
+                m.d.sync += (hash_0 if compact else hash_1).eq(row.hash)
             with m.Else():
                 m.d.comb += start.eq(1)
         pair = Signal()
@@ -160,8 +185,8 @@ class Issue(wiring.Component):
                 word.neuron.eq(new.c), word.state.eq(new.a),
                 word.scalar.eq(Mux(is_scaled(new.opcode), row.scalar, constant(new.x, bits))),
                 word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
-                word.single.eq(0),
-                word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row),
+                word.single.eq(0), word.part.eq(0),
+                word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row[:lane_bits]),
             ]
             with m.Switch(new.opcode):
                 with m.Case(Opcode.INTEGRATE):

@@ -1,19 +1,22 @@
 """The sequencer: takes events and ticks from the queue and runs the tick program."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import ADDRESS_BITS, VALUE_BITS, Flag, Opcode
+from .isa import ADDRESS_BITS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
 
 __all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
     """Runs the program once for each tick, one instruction per cycle where nothing stands in the way.
+
+    In a compact core an instruction is fetched in parts, when all before it have written their results, and stays
+    at `dispatch` until it has written its own.
 
     Parameters
     ----------
@@ -27,7 +30,7 @@ class Sequencer(wiring.Component):
         A spike to set.
     value : Out(14), value_index : Out(16), value_valid : Out(1)
         A target value to set, and its output.
-    fetch_address : Out(8), fetch : Out(1), fetched : In(InstructionLayout)
+    fetch_address : Out(11), fetch : Out(1), fetched : In(InstructionLayout), or In(32) in a compact core
         The program memory.
     dispatch : Out(stream of InstructionLayout)
     target : Out(11)
@@ -56,9 +59,9 @@ class Sequencer(wiring.Component):
             "value": Out(signed(VALUE_BITS)),
             "value_index": Out(16),
             "value_valid": Out(1),
-            "fetch_address": Out(8),
+            "fetch_address": Out(11),
             "fetch": Out(1),
-            "fetched": In(InstructionLayout),
+            "fetched": In(32) if config.compact else In(InstructionLayout),
             "dispatch": Out(stream.Signature(InstructionLayout)),
             "target": Out(11),
             "quiet": In(1),
@@ -76,8 +79,10 @@ class Sequencer(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=16, depth=self.config.queue_depth)
         entry = queue.r_data
         flags = Signal(4)
-        address = Signal(8)
-        instruction = self.fetched
+        compact = self.config.compact
+        address = Signal(11 if compact else 8)
+        instruction = Signal(InstructionLayout) if compact else self.fetched
+        part = Signal(range(INSTRUCTION_WORDS))
         next_instruction = Signal()
         skip = Signal()
 
@@ -110,7 +115,7 @@ class Sequencer(wiring.Component):
                         m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
                         m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1),
                                      self.value_index.eq(0)]
-                        m.next = "run"
+                        m.next = "load" if compact else "run"
             with m.State("run"):
                 with m.If(skip):
                     m.d.comb += next_instruction.eq(1)
@@ -124,9 +129,32 @@ class Sequencer(wiring.Component):
                         self.dispatch.valid.eq(~waits),
                         next_instruction.eq(self.dispatch.valid & self.dispatch.ready),
                     ]
-                m.d.comb += self.fetch.eq(next_instruction)
-                with m.If(next_instruction):
-                    m.d.sync += address.eq(address + 1)
-        m.d.comb += self.running.eq(fsm.ongoing("run"))
+                if compact:
+                    with m.If(next_instruction):
+                        m.next = "work"
+                else:
+                    m.d.comb += self.fetch.eq(next_instruction)
+                    with m.If(next_instruction):
+                        m.d.sync += address.eq(address + 1)
+            if compact:
+                with m.State("work"):           # or it has been skipped
+                    with m.If(self.quiet):
+                        m.d.comb += self.fetch.eq(1)
+                        m.d.sync += address.eq(address + 1)
+                        m.next = "load"
+                with m.State("load"):
+                    whole = Value.cast(instruction)
+                    for k in range(INSTRUCTION_WORDS):
+                        with m.If(part == k):
+                            bits = whole[32 * k:32 * (k + 1)]
+                            m.d.sync += bits.eq(self.fetched)
+                    m.d.sync += part.eq(part + 1)
+                    with m.If(part == INSTRUCTION_WORDS - 1):
+                        m.d.sync += part.eq(0)
+                        m.next = "run"
+                    with m.Else():
+                        m.d.comb += self.fetch.eq(1)
+                        m.d.sync += address.eq(address + 1)
+        m.d.comb += self.running.eq(~fsm.ongoing("idle"))
         m.d.comb += self.idle.eq(fsm.ongoing("idle") & (queue.level == 0) & ~self.entries.valid & self.quiet)
         return m

@@ -1,0 +1,80 @@
+"""The synapse memory: one with two ports, or in a compact core single-port banks, which are larger.
+
+A word of LEARN is written six cycles after it has been read. Banks hold the words in turn, so that within a row a
+read never meets a write in one bank; where two rows follow each other it may, and then waits a cycle.
+"""
+
+from amaranth import Array, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+
+__all__ = ["BANKS", "WeightMemory"]
+
+BANKS = 4
+"""As many as an iCE40 UltraPlus has large single-port memories (16384 words of 16 bits)."""
+
+
+class WeightMemory(wiring.Component):
+    """Words of P weights.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    read_address : In(16), read_enable : In(1), read_data : Out
+        Data are there one cycle later, until the next read.
+    write_address : In(16), write_enable : In(1), write_data : In
+    conflict : Out(1)
+        A read at `read_address` would meet this cycle's write, and must wait (compact cores only).
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        self.width = config.lanes * config.weight_bits
+        super().__init__({
+            "read_address": In(16), "read_enable": In(1), "read_data": Out(self.width),
+            "write_address": In(16), "write_enable": In(1), "write_data": In(self.width),
+            "conflict": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        if self.config.compact:
+            self._banks(m)
+            return m
+        m.submodules.memory = memory = Memory(shape=self.width, depth=self.config.weight_words, init=[])
+        read, write = memory.read_port(), memory.write_port()
+        m.d.comb += [
+            read.en.eq(self.read_enable), read.addr.eq(self.read_address), self.read_data.eq(read.data),
+            write.en.eq(self.write_enable), write.addr.eq(self.write_address), write.data.eq(self.write_data),
+        ]
+        return m
+
+    def _banks(self, m):
+        low = (BANKS - 1).bit_length()
+        selected = Signal(low)
+        data = []
+        for number in range(BANKS):
+            bank = Memory(shape=self.width, depth=-(-self.config.weight_words // BANKS), init=[],
+                          attrs={"ram_style": "huge"})
+            m.submodules[f"bank_{number}"] = bank
+            read, write = bank.read_port(), bank.write_port()
+            address = Signal.like(read.addr, name=f"address_{number}")
+            writing = self.write_enable & (self.write_address[:low] == number)
+            m.d.comb += [
+                read.en.eq(self.read_enable & (self.read_address[:low] == number) & ~writing), write.en.eq(writing),
+                address.eq(Mux(writing, self.write_address[low:], self.read_address[low:])),
+                read.addr.eq(address), write.addr.eq(address), write.data.eq(self.write_data),
+            ]
+            data.append(read.data)
+        with m.If(self.read_enable):
+            m.d.sync += selected.eq(self.read_address)
+        m.d.comb += [
+            self.read_data.eq(Array(data)[selected]),
+            self.conflict.eq(self.write_enable & (self.write_address[:low] == self.read_address[:low])),
+        ]
