@@ -1,4 +1,4 @@
-"""Saturation and other small arithmetic on Amaranth values, and the registers of a pipeline."""
+"""Saturation and other small arithmetic on Amaranth values, the registers of a pipeline, and what memories need not do."""
 
 from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
@@ -6,7 +6,10 @@ from amaranth.lib import data
 from .isa import FIELDS
 from .numerics import RANDOM_BITS
 
-__all__ = ["InstructionLayout", "Stages", "aligned", "constant", "saturated"]
+__all__ = ["APART", "InstructionLayout", "Stages", "aligned", "constant", "saturated"]
+
+APART = {"no_rw_check": 1}
+"""Attributes of a memory of which no word is read, and the data used, in the cycle that writes it."""
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""

@@ -12,7 +12,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import InstructionLayout, saturated
+from .arithmetic import APART, InstructionLayout, saturated
 from .config import CoreConfig
 from .isa import Flag, Opcode, Register
 from .numerics import RANDOM_BITS
@@ -65,7 +65,7 @@ class Hasher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=32, depth=8, init=[])
+        m.submodules.memory = memory = Memory(shape=32, depth=8, init=[], attrs=APART)
         store, load = memory.write_port(), memory.read_port()
         x = Signal(32)
         step = Signal(range(len(_MIX)))

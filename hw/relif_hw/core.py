@@ -14,7 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from .access import Access, AccessLayout
-from .arithmetic import InstructionLayout
+from .arithmetic import APART, InstructionLayout
 from .compact import Hasher, SerialScaler
 from .config import CoreConfig
 from .error import ErrorUnit
@@ -87,8 +87,9 @@ class Core(wiring.Component):
 
         # The memories.
         m.submodules.weights = weights = WeightMemory(config)
-        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[])
-        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[])
+        apart = APART if config.compact else {}
+        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[], attrs=apart)
+        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=apart)
         m.submodules.spikes = spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
         reads = {
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
@@ -119,7 +120,7 @@ class Core(wiring.Component):
         m.d.comb += [
             weights.read_enable.eq(enable | (scanner.read_enable & scanned)),
             weights.read_address.eq(Mux(scanned, scanner.read_address, address)),
-            array.hold.eq(weights.conflict), issue.ready.eq(array.ready),
+            issue.ready.eq(array.ready),
             scanner.weights.eq(weights.read_data), array.weights.eq(weights.read_data),
             scanner.state.eq(reads[Source.STATE][0].data), array.state.eq(reads[Source.STATE][0].data),
             scanner.post.eq(reads[Source.POST][0].data), array.post.eq(reads[Source.POST][0].data),
@@ -307,7 +308,7 @@ class Core(wiring.Component):
         value = access.program_value
         if config.compact:
             m.submodules.program = program = Memory(
-                shape=32, depth=INSTRUCTION_WORDS * config.program_length, init=[])
+                shape=32, depth=INSTRUCTION_WORDS * config.program_length, init=[], attrs=APART)
             read, write = program.read_port(), program.write_port()
             address = access.address[:8] * INSTRUCTION_WORDS + access.element
             m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]

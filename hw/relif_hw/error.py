@@ -11,7 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import InstructionLayout, constant, saturated
+from .arithmetic import APART, InstructionLayout, constant, saturated
 from .config import CoreConfig
 from .isa import VALUE_BITS, VALUE_FRACTION, Flag
 from .numerics import EXP_TABLE, RECIPROCAL_TABLE
@@ -76,11 +76,12 @@ class ErrorUnit(wiring.Component):
         count_bits = (config.max_outputs - 1).bit_length()
         sum_bits = _EXP_BITS + count_bits
 
-        m.submodules.buffer = buffer = Memory(shape=signed(bits), depth=config.max_outputs, init=[])
+        m.submodules.buffer = buffer = Memory(shape=signed(bits), depth=config.max_outputs, init=[], attrs=APART)
         m.submodules.exp = exp = Memory(shape=_EXP_BITS, depth=len(EXP_TABLE), init=EXP_TABLE)
         m.submodules.reciprocal = reciprocal = Memory(
             shape=_EXP_BITS, depth=len(RECIPROCAL_TABLE), init=RECIPROCAL_TABLE)
-        m.submodules.targets = targets = Memory(shape=signed(VALUE_BITS), depth=config.max_outputs, init=[])
+        m.submodules.targets = targets = Memory(
+            shape=signed(VALUE_BITS), depth=config.max_outputs, init=[], attrs=APART)
         store, load = buffer.write_port(), buffer.read_port()
         target_write, target_read = targets.write_port(), targets.read_port()
         exp_read, reciprocal_read = exp.read_port(), reciprocal.read_port()
@@ -119,10 +120,8 @@ class ErrorUnit(wiring.Component):
         m.d.comb += power.eq(Mux(vanished, 0, exp_read.data >> exponent))
 
         # out: p at e3, error at e4, poked at e5.
-        raw = [Signal(signed(bits), name=f"e{n}_u") for n in (2, 3)]
-        m.d.sync += [raw[0].eq(load.data), raw[1].eq(raw[0])]
         shifted = (product >> (_EXP_BITS + _LEAST_LEAD - fraction - 1)) >> lead
-        output = Mux(softmax, ((shifted + 1) >> 1)[:bits].as_signed(), raw[1])
+        output = Mux(softmax, ((shifted + 1) >> 1)[:bits].as_signed(), product[:bits].as_signed())
         error_4 = Signal(signed(bits))
         wanted = Mux(analog, target_read.data << fraction - VALUE_FRACTION, Mux(index[3] == self.target, one, 0))
         m.d.sync += error_4.eq(saturated(wanted - output, bits))
@@ -137,24 +136,29 @@ class ErrorUnit(wiring.Component):
         m.d.sync += error_5.eq(Mux(size < dead, 0, error_4))
         putting = Signal()
 
+        instruction = self.instruction
+        settings = [
+            softmax.eq((instruction.flags & Flag.SOFTMAX) != 0), analog.eq((instruction.flags & Flag.ANALOG) != 0),
+            gain.eq(instruction.x), dead.eq(instruction.z), base.eq(instruction.c),
+            one.eq(Mux((instruction.flags & Flag.SOFTMAX) != 0, 1 << fraction, constant(instruction.y, bits))),
+        ]
+        if config.compact:                            # the instruction stays
+            m.d.comb += [*settings, count.eq(instruction.rows)]
+
         with m.FSM() as fsm:
             with m.State("collect"):
-                item, instruction = self.i.payload, self.instruction
+                item = self.i.payload
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     with m.If(item.end):
-                        m.d.sync += [
-                            softmax.eq((instruction.flags & Flag.SOFTMAX) != 0),
-                            analog.eq((instruction.flags & Flag.ANALOG) != 0),
-                            gain.eq(instruction.x), dead.eq(instruction.z), base.eq(instruction.c),
-                            one.eq(Mux((instruction.flags & Flag.SOFTMAX) != 0, 1 << fraction,
-                                       constant(instruction.y, bits))),
-                            k.eq(0), total.eq(0), lead.eq(sum_bits - 1 - _LEAST_LEAD),
-                        ]
+                        m.d.sync += [k.eq(0), total.eq(0), lead.eq(sum_bits - 1 - _LEAST_LEAD)]
+                        if not config.compact:
+                            m.d.sync += settings
                         m.next = "start"
                     with m.Else():
                         m.d.comb += store.en.eq(1)
-                        m.d.sync += count.eq(item.row + 1)
+                        if not config.compact:
+                            m.d.sync += count.eq(item.row + 1)
                         with m.If((item.row == 0) | (item.value > maximum)):
                             m.d.sync += maximum.eq(item.value)
                 m.d.comb += [store.addr.eq(item.row[:count_bits]), store.data.eq(item.value)]
@@ -187,7 +191,7 @@ class ErrorUnit(wiring.Component):
                 m.next = "out"
             with m.State("out"):
                 m.d.comb += [valid[0].eq(k != count), putting.eq(valid[5])]
-                m.d.sync += [k.eq(k + valid[0]), mul_a.eq(load.data), mul_b.eq(reciprocal_read.data)]
+                m.d.sync += [k.eq(k + valid[0]), mul_a.eq(load.data), mul_b.eq(Mux(softmax, reciprocal_read.data, 1))]
                 with m.If(~flowing & ~write_next):
                     m.next = "collect"
         m.d.comb += self.busy.eq(~fsm.ongoing("collect"))

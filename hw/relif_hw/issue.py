@@ -19,6 +19,11 @@ def word_layout(config: CoreConfig) -> data.StructLayout:
         "limit": 1,                             # the word of a threshold's rise, before the one it belongs to
         "leak": signed(config.state_bits),      # LEARN: of the eligibility trace
     } if config.synaptic else {}
+    compact = {
+        "first": 1,                             # first word of the row
+        "begin": config.neuron_address_bits,    # `neuron` of that word, in all rows
+        "part": max(1, (config.group_words - 1).bit_length()),      # which of the words that share a hash
+    } if config.compact else {}
     return data.StructLayout({
         "opcode": Opcode,
         "flags": 7,
@@ -30,13 +35,13 @@ def word_layout(config: CoreConfig) -> data.StructLayout:
         "neuron": config.neuron_address_bits,
         "target": config.neuron_address_bits,   # INTEGRATE by target: accumulator word and lane of the row
         "target_lane": max(1, (config.lanes - 1).bit_length()),
-        "part": max(1, (config.group_words - 1).bit_length()),      # which of the words that share a hash
         "scalar": signed(config.state_bits),
         "addend": signed(config.state_bits),    # theta, one, or the threshold's rise at a spike
         "hash": 32,
         "count": 10,                # POST: valid lanes of the last word
         "shift": 4,
         **synaptic,
+        **compact,
     })
 
 
@@ -47,8 +52,8 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
-    In a compact core the instruction stays as it is until its last word has been written, so that a word is
-    mostly its addresses.
+    In a compact core the instruction stays as it is until its last word has been written, and rows do not overlap
+    where their words are written to memory, so that a word is mostly its addresses.
 
     Parameters
     ----------
@@ -111,8 +116,6 @@ class Issue(wiring.Component):
             limit.eq(adaptive & final & ~limited),
             last_word.eq((left == 1) & final & ~limit),
             # An end passes while the last row is still at work: nothing of its context is needed any more.
-            self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
-            self.i.ready.eq(row.end | (half & phase if compact else half) | ((~running | (issued & last_word)) & ~self.held)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(running),
             self.valid.eq(running & ~(phase & half)),
@@ -121,16 +124,25 @@ class Issue(wiring.Component):
             self.word.phase.eq(phase),
         ]
         if compact:
+            # Rows that only add to accumulators follow each other with a gap of a cycle, in which the scalar of one
+            # and the accumulators of a single word are done with; others when the lanes are empty.
+            adds = ((new.opcode == Opcode.INTEGRATE) & ((new.flags & Flag.BY_TARGET) == 0)) | (
+                new.opcode == Opcode.FEEDBACK)
+            single = (new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)
             m.d.comb += [
+                self.i.ready.eq(row.end | (half & phase) | (~running & (adds | ~self.fenced))),
+                self.word.begin.eq(new.c),
                 self.word.opcode.eq(new.opcode), self.word.flags.eq(new.flags), self.word.count.eq(new.words),
                 self.word.shift.eq(new.shift), self.word.addend.eq(constant(new.z, bits)),
-                self.word.single.eq((new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)),
+                self.word.single.eq(single),
                 self.word.scalar.eq(Mux(is_scaled(new.opcode), word.scalar, Mux(
-                    phase | self.word.single, constant(new.y, bits), constant(new.x, bits)))),
+                    phase | single, constant(new.y, bits), constant(new.x, bits)))),
                 self.word.hash.eq(hash_0),
             ]
         else:
             m.d.comb += [
+                self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
+                self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
                 self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
                 self.word.hash.eq(Mux(phase, hash_1, hash_0)),
             ]
@@ -145,10 +157,10 @@ class Issue(wiring.Component):
                 m.d.sync += phase.eq(~phase)
             with m.If(final):
                 m.d.sync += [left.eq(left - 1), word.neuron.eq(word.neuron + 1)]
-            if compact:
+            if compact:         # the hash of the word at hand first, then the other phase's
+                m.d.sync += word.first.eq(0)
                 with m.If(final):
                     m.d.sync += word.part.eq(word.part + 1)
-            if compact:         # the hash of the word at hand first, then the other phase's
                 next_hash = hash_0 + Mux(word.part.all(), step, 0)
                 m.d.sync += [hash_0.eq(Mux(two_phases, hash_1, next_hash)), hash_1.eq(next_hash)]
             else:
@@ -185,9 +197,11 @@ class Issue(wiring.Component):
                 word.neuron.eq(new.c), word.state.eq(new.a),
                 word.scalar.eq(Mux(is_scaled(new.opcode), row.scalar, constant(new.x, bits))),
                 word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
-                word.single.eq(0), word.part.eq(0),
+                word.single.eq(0),
                 word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row[:lane_bits]),
             ]
+            if compact:
+                m.d.sync += [word.first.eq(1), word.part.eq(0)]
             with m.Switch(new.opcode):
                 with m.Case(Opcode.INTEGRATE):
                     with m.If(by_target):

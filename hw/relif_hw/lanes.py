@@ -21,7 +21,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import Stages, aligned, saturated
+from .arithmetic import APART, Stages, aligned, saturated
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .issue import word_layout
@@ -44,9 +44,7 @@ class Lanes(wiring.Component):
     Members
     -------
     word : In(word_layout), valid : In(1), ready : Out(1)
-        `ready` may be low in a compact core alone; the word and `hold` stay then.
-    hold : In(1)
-        The word cannot be read in this cycle; compact cores only.
+        `ready` may be low in a compact core alone; the word stays then.
     busy : Out(1)
         A word has not yet written its results.
     NAME_address, NAME_enable, NAME : reads of the weights, state, post and spikes memories,
@@ -73,7 +71,6 @@ class Lanes(wiring.Component):
             "word": In(word_layout(config)),
             "valid": In(1),
             "ready": Out(1, init=1),
-            "hold": In(1),
             "busy": Out(1),
             "weights_address": Out(16), "weights_enable": Out(1), "weights": In(lanes * config.weight_bits),
             "state_address": Out(16), "state_enable": Out(1), "state": In(lanes * bits),
@@ -142,26 +139,17 @@ class Lanes(wiring.Component):
             "addend": c0.addend,
         }
         known = {
-            ("valid", 0): c0_valid, ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
-            ("target", 0): c0.target, ("target_lane", 0): c0.target_lane, ("phase", 0): c0.phase, ("last", 0): c0.last,
-            ("scalar", 0): c0.scalar, ("part", 0): c0.part,
-            ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(lanes)),
+            ("valid", 0): c0_valid, ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
         }
         if config.compact:
-            stages_at = Stages(stages, "c", {
-                **known, ("write", 0): Mux(learn, c0.weight, c0.state),
-                ("neuron_write", 0): Mux(works["tree"], c0.target, c0.neuron),
-            }, ways)
-            shared = {"weight": "write", "state": "write", "neuron": "neuron_write", "target": "neuron_write"}
-
-            def at(name, n):
-                if name in works:
-                    return stages_at("valid", n) & works[name]
-                return stages_at(shared.get(name, name), n)
+            at = self._stages_of_rows(m, stages, c0, known, works, ways)
         else:
             at = Stages(stages, "c", {
                 **known, **{(name, 0): value for name, value in ways.items()},
                 **{(name, 0): c0_valid & value for name, value in works.items()},
+                ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
+                ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
+                ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(lanes)),
             })
 
         # Addresses.
@@ -275,6 +263,39 @@ class Lanes(wiring.Component):
             self.valid, p1_valid, p2_valid, *(at("valid", n) for n in range(7)), *self._tree_busy).any())
         return m
 
+    def _stages_of_rows(self, m, stages, c0, known, works, ways):
+        """`Stages` of a compact core: all words on their way are of one instruction, and those that are written to
+        memory of one row. Their addresses are counted where they are used: C4 those of the accumulators, which may
+        be of two rows; C6 the others."""
+        config = self.config
+        steady = {**ways, "target": c0.target, "target_lane": c0.target_lane}
+        delayed = Stages(stages, "c", {**known, ("first", 0): c0.first, ("part", 0): c0.part}, steady)
+        c3_neuron, c4_neuron, c4_next = (Signal(config.neuron_address_bits, name=name)
+                                         for name in ("c3_neuron", "c4_neuron", "c4_next"))
+        c6_neuron = Signal(config.neuron_address_bits)
+        c6_address = Signal(max(config.weight_address_bits, config.state_address_bits))
+
+        def at(name, n):
+            if name in works:
+                return delayed("valid", n) & works[name]
+            if name == "beyond":
+                return Cat(delayed("last", n) & (lane >= c0.count) for lane in range(config.lanes))
+            if name == "neuron":
+                return {3: c3_neuron, 4: c4_neuron, 6: c6_neuron}[n]
+            return c6_address if name in ("weight", "state") else delayed(name, n)
+
+        m.d.comb += c3_neuron.eq(Mux(at("first", 3), c0.begin, c4_next))
+        m.d.sync += c4_neuron.eq(c3_neuron)
+        with m.If(at("mac", 3) | at("post", 3) | (at("step", 3) & ~at("phase", 3))):
+            m.d.sync += c4_next.eq(c3_neuron + 1)
+        with m.If(known["valid", 0] & c0.first):
+            m.d.sync += [c6_address.eq(Mux(works["learn"], c0.weight, c0.state)), c6_neuron.eq(c0.neuron)]
+        with m.Elif(self.write_weights | self.write_state | self.write_post | self.write_spikes):
+            m.d.sync += c6_address.eq(c6_address + 1)
+            with m.If(self.write_post | self.write_spikes):
+                m.d.sync += c6_neuron.eq(c6_neuron + 1)
+        return at
+
     def _delay(self, m, late, c0, c0_valid):
         """Words that need it come to c0 two cycles later, P1 and P2; others may be on their way behind them."""
         p1_valid, p2_valid = Signal(), Signal()
@@ -297,7 +318,7 @@ class Lanes(wiring.Component):
         waited = Signal(range(last + 1))
         m.d.comb += [
             c0.eq(self.word), self._fresh.eq(self.valid & (waited == 0)),
-            c0_valid.eq(self.valid & ~self.hold & (~late | (waited == last))),
+            c0_valid.eq(self.valid & (~late | (waited == last))),
             self.ready.eq(c0_valid),
         ]
         with m.If(self.valid & late):
@@ -351,7 +372,7 @@ class Lanes(wiring.Component):
     def _surrogates_in_turn(self, m):
         """The same of a compact core: one table, in which the lanes of a word are looked up one after the other."""
         config, waited = self.config, self._waited
-        m.submodules.surrogate = table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[])
+        m.submodules.surrogate = table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[], attrs=APART)
         write, read = table.write_port(), table.read_port()
         distance = Signal(config.state_bits + 1, name="p2_distance")
         state = Signal(signed(config.state_bits))
@@ -483,16 +504,50 @@ class Lanes(wiring.Component):
     def _accumulate(self, m, at, c0, totals, term, c4_spikes):
         """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree."""
         config = self.config
-        lanes, bits, total_bits = config.lanes, config.state_bits, config.accumulator_bits
-        levels = (lanes - 1).bit_length()
+        lanes, total_bits = config.lanes, config.accumulator_bits
         m.submodules.accumulators = memory = Memory(
-            shape=lanes * total_bits, depth=config.neuron_words, init=[])
+            shape=lanes * total_bits, depth=config.neuron_words, init=[], attrs=APART if config.compact else {})
         write = memory.write_port()
-        read = memory.read_port(transparent_for=[write])
+        # In a compact core the gap between rows keeps reads and writes of a word apart.
+        read = memory.read_port(transparent_for=() if config.compact else [write])
         for lane in range(lanes):
             m.d.comb += totals[lane].eq(read.data.word_select(lane, total_bits).as_signed())
 
-        # The tree: sums the terms of the spiking sources, then the words of a row.
+        row_valid, row_valid_late = Signal(), Signal()
+        if config.compact:
+            end, row_total = self._sum_rows(m, at, term, c4_spikes)
+        else:
+            end, row_total = self._sum_tree(m, at, term, c4_spikes, row_valid)
+        m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
+        row_lane = Signal(lanes)
+        m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
+        self._tree_busy = [*(at("tree", n) for n in range(5, end + 1)), row_valid, row_valid_late]
+
+        step_read = at("step", 3) & ~at("phase", 3)
+        used = [at("mac", 4), at("step", 4) & ~at("phase", 4)]
+        used, used_address = Cat(*used, at("post", 4 if config.compact else 1)).any(), at("neuron", 4)
+        if not config.compact:
+            used_address = Mux(at("post", 1), at("neuron", 1), used_address)
+        m.d.comb += [
+            read.en.eq(at("mac", 3) | step_read | at("post", 0) | row_valid),
+            read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
+                at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
+            write.en.eq(used | row_valid_late),
+            write.addr.eq(Mux(row_valid_late, at("target", end + 2), used_address)),
+        ]
+        # Zero is what STEP and POST leave.
+        for lane in range(lanes):
+            more = Mux(row_valid_late, Mux(row_lane[lane], row_total, 0), term[lane])
+            with m.If(row_valid_late | at("mac", 4)):
+                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
+
+    def _sum_tree(self, m, at, term, c4_spikes, row_valid):
+        """The tree: sums the terms of the spiking sources, then the words of a row.
+
+        Returns the stage at which a word's sum is there, and a row's total, two cycles later."""
+        config = self.config
+        lanes, bits, total_bits = config.lanes, config.state_bits, config.accumulator_bits
+        levels = (lanes - 1).bit_length()
         level = [Signal(signed(bits), name=f"c5_leaf_{lane}") for lane in range(lanes)]
         with m.If(at("tree", 4)):
             for lane in range(lanes):
@@ -506,28 +561,21 @@ class Lanes(wiring.Component):
         end = 5 + levels
         row_sum, row_total, row_total_late = (Signal(signed(total_bits), name=name) for name in (
             "row_sum", "row_total", "row_total_late"))
-        row_valid, row_valid_late = Signal(), Signal()
-        m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
         with m.If(at("tree", end)):
             m.d.sync += row_sum.eq(Mux(at("last", end), 0, row_sum + level[0]))
             m.d.sync += row_total.eq(row_sum + level[0])
         with m.If(row_valid):
             m.d.sync += row_total_late.eq(row_total)
-        row_lane = Signal(lanes)
-        m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
-        self._tree_busy = [*(at("tree", n) for n in range(5, end + 1)), row_valid, row_valid_late]
+        return end, row_total_late
 
-        step_read = at("step", 3) & ~at("phase", 3)
-        m.d.comb += [
-            read.en.eq(at("mac", 3) | step_read | at("post", 0) | row_valid),
-            read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
-                at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
-            write.en.eq(at("mac", 4) | (at("step", 4) & ~at("phase", 4)) | at("post", 1) | row_valid_late),
-            write.addr.eq(Mux(row_valid_late, at("target", end + 2), Mux(
-                at("post", 1), at("neuron", 1), at("neuron", 4)))),
-        ]
-        # Zero is what STEP and POST leave.
-        for lane in range(lanes):
-            more = Mux(row_valid_late, Mux(row_lane[lane], row_total_late, 0), term[lane])
-            with m.If(row_valid_late | at("mac", 4)):
-                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
+    def _sum_rows(self, m, at, term, c4_spikes):
+        """The same of a compact core: the sum of a word at once, that of a row where it stays until the next."""
+        lanes, bits = self.config.lanes, self.config.state_bits
+        word_sum = Signal(signed(bits + lanes - 1), name="c5_word_sum")
+        row_sum = Signal(signed(self.config.accumulator_bits))
+        m.d.sync += word_sum.eq(sum((Mux(c4_spikes[lane], term[lane], 0) for lane in range(1, lanes)),
+                                    Mux(c4_spikes[0], term[0], 0)))
+        begun = Signal()
+        with m.If(at("tree", 5)):
+            m.d.sync += [row_sum.eq(Mux(begun, row_sum, 0) + word_sum), begun.eq(~at("last", 5))]
+        return 5, row_sum

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import ADDRESS_BITS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
+from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
 
 __all__ = ["Sequencer"]
 
@@ -74,6 +74,19 @@ class Sequencer(wiring.Component):
             "end": Out(1),
         })
 
+    def _widths(self):
+        """Bits of each field of an instruction that mean something in this core: a compact one keeps no others."""
+        config = self.config
+        if not config.compact:
+            return FIELDS
+        address = max(config.state_address_bits, config.neuron_address_bits)
+        narrow = {
+            "words": config.neuron_address_bits + 1, "a": address, "b": config.weight_address_bits, "c": address,
+            "rows": max(config.row_bits, address) + 1,
+            "x": config.state_bits, "y": config.state_bits, "z": config.state_bits,
+        }
+        return {name: min(bits, narrow.get(name, bits)) for name, bits in FIELDS.items()}
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = SyncFIFOBuffered(width=16, depth=self.config.queue_depth)
@@ -91,7 +104,7 @@ class Sequencer(wiring.Component):
             self.entries.ready.eq(queue.w_rdy),
             self.event_address.eq(entry[:ADDRESS_BITS]),
             self.value.eq(entry[:VALUE_BITS].as_signed()),
-            self.dispatch.payload.eq(instruction),
+            *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
             skip.eq(((instruction.when & ~flags) != 0)
                     | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)

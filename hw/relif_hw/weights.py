@@ -1,7 +1,7 @@
 """The synapse memory: one with two ports, or in a compact core single-port banks, which are larger.
 
 A word of LEARN is written six cycles after it has been read. Banks hold the words in turn, so that within a row a
-read never meets a write in one bank; where two rows follow each other it may, and then waits a cycle.
+read never meets a write in one bank; `issue` keeps rows apart.
 """
 
 from amaranth import Array, Module, Mux, Signal
@@ -29,8 +29,6 @@ class WeightMemory(wiring.Component):
     read_address : In(16), read_enable : In(1), read_data : Out
         Data are there one cycle later, until the next read.
     write_address : In(16), write_enable : In(1), write_data : In
-    conflict : Out(1)
-        A read at `read_address` would meet this cycle's write, and must wait (compact cores only).
     """
 
     def __init__(self, config: CoreConfig):
@@ -39,7 +37,6 @@ class WeightMemory(wiring.Component):
         super().__init__({
             "read_address": In(16), "read_enable": In(1), "read_data": Out(self.width),
             "write_address": In(16), "write_enable": In(1), "write_data": In(self.width),
-            "conflict": Out(1),
         })
 
     def elaborate(self, platform):
@@ -74,7 +71,4 @@ class WeightMemory(wiring.Component):
             data.append(read.data)
         with m.If(self.read_enable):
             m.d.sync += selected.eq(self.read_address)
-        m.d.comb += [
-            self.read_data.eq(Array(data)[selected]),
-            self.conflict.eq(self.write_enable & (self.write_address[:low] == self.read_address[:low])),
-        ]
+        m.d.comb += self.read_data.eq(Array(data)[selected])
