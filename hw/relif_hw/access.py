@@ -99,6 +99,9 @@ class Access(wiring.Component):
             self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
             of_lanes.eq(0),
         ]
+        if compact:                     # the lanes keep the sign of a weight in the topmost bit
+            with m.If(space == Space.WEIGHTS):
+                m.d.comb += self.poke_value[-1].eq(self.wdata.payload[self.config.weight_bits - 1])
         with m.Switch(space):
             with m.Case(*_LANE_SPACES):
                 m.d.comb += of_lanes.eq(1)

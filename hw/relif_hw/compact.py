@@ -2,9 +2,9 @@
 
 The registers and the keys made of them lie in one small memory:
 
-    memory ─► + ─► x ─► mix, four cycles ─► x ─► hash
-              ▲    └─────────────────────────┴─► memory
-              offset, x
+    offset ─► x ─► + ─► x ─► mix, eight cycles ─► x ─► hash
+                   ▲                             └─► memory
+              memory
 """
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
@@ -26,9 +26,9 @@ _KEY, _FEEDBACK_KEY, _ZERO = range(len(Register), len(Register) + 3)
 
 _STREAM_BITS = 8
 
-_MIX = ((15, 5), (0, 0), (3, 18), (6, 8))
+_MIX = ((1, 15), (0, 5), (0, 0), (1, 3), (0, 18), (1, 6), (0, 8), (1, 17))
 _MIX_CONSTANT = 0x5851_F42D
-"""`numerics.mix` in steps of one addition: x ^= x >> r; x += x << l, or the constant; at last x ^= x >> 17."""
+"""`numerics.mix` in steps (t, s): with t x ^= x >> s, without x += x << s, or the constant if s is zero."""
 
 
 class Hasher(wiring.Component):
@@ -77,19 +77,18 @@ class Hasher(wiring.Component):
         with m.If(self.write):
             m.d.sync += stale.eq(1)
 
-        # One adder for all: left + right.
-        mixing, added = Signal(), Signal(32)
-        left, right, total = Signal(32), Signal(32), Signal(32)
-        m.d.comb += [left.eq(load.data), right.eq(added), total.eq(left + right)]
+        # One adder for all: x + right.
+        mixing, right, total = Signal(), Signal(32), Signal(32)
+        m.d.comb += [right.eq(load.data), total.eq(x + right)]
         with m.If(mixing):
-            with m.Switch(step):
-                for number, (right_shift, left_shift) in enumerate(_MIX):
-                    with m.Case(number):
-                        m.d.comb += left.eq(x ^ (x >> right_shift) if right_shift else x)
-                        m.d.comb += right.eq(left << left_shift if left_shift else _MIX_CONSTANT)
             m.d.sync += [step.eq(step + 1), x.eq(total)]
-            with m.If(step == len(_MIX) - 1):
-                m.d.sync += [step.eq(0), x.eq(total ^ (total >> 17))]
+            with m.Switch(step):
+                for number, (turned, shift) in enumerate(_MIX):
+                    with m.Case(number):
+                        if turned:
+                            m.d.sync += x.eq(x ^ (x >> shift))
+                        else:
+                            m.d.comb += right.eq(x << shift if shift else _MIX_CONSTANT)
 
         # One job for each line: what is read, what is added to it, and where the hash of the sum goes.
         jobs = Array(Const(address, 3) for address in (
@@ -107,12 +106,13 @@ class Hasher(wiring.Component):
                 ]
                 m.d.sync += job.eq(0)
                 with m.If(self.start):
+                    m.d.sync += x.eq(self.offset)
+                with m.If(self.start):
                     m.next = "row"
                 with m.Elif(stale):
                     m.d.sync += stale.eq(0)
                     m.next = "read"
             with m.State("row"):
-                m.d.comb += added.eq(self.offset)
                 m.d.sync += x.eq(total)
                 m.next = "mix row"
             with m.State("mix row"):
@@ -121,12 +121,10 @@ class Hasher(wiring.Component):
                     m.next = "idle"
             with m.State("read"):
                 m.d.comb += load.en.eq(1)
+                with m.If((job == 0) | (job == 1) | (job == 3)):
+                    m.d.sync += x.eq((job == 0) & count)
                 m.next = "add"
             with m.State("add"):
-                with m.If(job == 0):
-                    m.d.comb += added.eq(count)
-                with m.Elif((job == 2) | (job == 4)):
-                    m.d.comb += added.eq(x)
                 m.d.sync += x.eq(total)
                 m.next = "mix"
                 with m.If(job == 0):

@@ -212,7 +212,8 @@ class Core(wiring.Component):
         results = Cat(array.result)
         memories = [(state.write_port(), Space.STATE, array.write_state, array.write_state_address, results)]
         weight_write, weight_address = array.write_weights, array.write_weights_address
-        weight_word = Cat(result[:weight_bits] for result in array.result)
+        weight_word = Cat(Cat(result[:weight_bits - 1], result[-1]) if config.compact else result[:weight_bits]
+                          for result in array.result)
         if config.synaptic:
             mine = synapses.write_weights
             weight_write, weight_address = weight_write | mine, Mux(

@@ -161,8 +161,11 @@ class Issue(wiring.Component):
                 m.d.sync += word.first.eq(0)
                 with m.If(final):
                     m.d.sync += word.part.eq(word.part + 1)
-                next_hash = hash_0 + Mux(word.part.all(), step, 0)
-                m.d.sync += [hash_0.eq(Mux(two_phases, hash_1, next_hash)), hash_1.eq(next_hash)]
+                # Of two phases, or of all words, the one at hand and the next: what is added is for the word after.
+                words = config.group_words
+                m.d.sync += hash_1.eq(hash_0 + Mux(word.part >= Mux(two_phases, words - 1, words - 2), step, 0))
+                with m.If(two_phases | ~word.first):
+                    m.d.sync += hash_0.eq(hash_1)
             else:
                 with m.If(final):
                     m.d.sync += [hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step)]

@@ -181,54 +181,11 @@ class Lanes(wiring.Component):
         totals, term, keep = self._multiply(m, at, group_hash, psi)
         self._accumulate(m, at, c0, totals, term, c4_spikes)
 
-        # c4: keep + term, and what is added to it; c5: the sum.
-        wide = config.accumulator_bits + 1
-        y = [Signal(signed(wide), name=f"c5_y_{lane}") for lane in range(lanes)]
-        addend = [Signal(signed(wide), name=f"c5_addend_{lane}") for lane in range(lanes)]
-        previous = [Signal(signed(bits), name=f"c4_previous_{lane}") for lane in range(lanes)]
         result = [Signal(signed(bits), name=f"c6_result_{lane}") for lane in range(lanes)]
-        phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
-        constant = at("addend", 4)
-        if config.synaptic:
-            began = Signal(lanes, name="c5_began")              # the trace was not zero before
-            m.d.sync += began.eq(Cat(kept.any() for kept in keep))
-        cleared = at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)
-        keeping = decay | at("learn", 4) | at("limit", 4)
-        adding = decay | at("learn", 4) | at("post", 4)
-        resetting = decay & phase & at("spiking", 4)        # a neuron that spiked loses theta, or all
-        with m.If(keeping | adding | cleared):
-            for lane in range(lanes):
-                spike = c4_spikes[lane]
-                beyond = at("post", 4) & at("beyond", 4)[lane]
-                forget = spike & resetting & at("reset_zero", 4)
-                none = beyond | forget
-                m.d.sync += y[lane].eq(
-                    Mux(keeping & ~none, keep[lane], 0) + Mux(adding & ~none, term[lane], 0))
-                with m.If(decay & phase):
-                    subtract = spike & resetting & ~at("reset_zero", 4)
-                    m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
-                with m.Elif(decay & is_step):
-                    m.d.sync += addend[lane].eq(totals[lane])
-                with m.Else():
-                    m.d.sync += addend[lane].eq(Mux(at("limit", 4) | (decay & spike), constant, 0))
-        with m.If(decay & ~phase):
-            m.d.sync += [previous[lane].eq(keep[lane]) for lane in range(lanes)]
-        with m.If(at("learn", 5)):
-            for lane in range(lanes):
-                m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
-        with m.Elif(at("valid", 5) & ~at("mac", 5) & ~at("tree", 5)):
-            for lane in range(lanes):
-                total = y[lane] + addend[lane]
-                m.d.sync += result[lane].eq(saturated(total, bits))
-                if config.synaptic:
-                    with m.If(at("keeps", 5) & began[lane] & (total == 0)):
-                        m.d.sync += result[lane].eq(1)
-        with m.Elif(self.poke_clear | self.poke_lane.any()):
-            for lane in range(lanes):
-                with m.If(self.poke_lane[lane]):
-                    m.d.sync += result[lane].eq(self.poke_value)
-                with m.Elif(self.poke_clear):
-                    m.d.sync += result[lane].eq(0)
+        if config.compact:
+            self._finish_alike(m, at, works, totals, term, keep, c4_spikes, result)
+        else:
+            self._finish(m, at, totals, term, keep, c4_spikes, result)
 
         # c6: writes.
         spiking = at("spiking", 6) & at("phase", 6)
@@ -326,6 +283,92 @@ class Lanes(wiring.Component):
         self._waited = waited
         return self.word, waited == 1, self.word, waited == 2
 
+    def _finish(self, m, at, totals, term, keep, c4_spikes, result):
+        """c4 and c5: the results, and what is poked into their registers."""
+        config = self.config
+        lanes, bits = config.lanes, config.state_bits
+        # c4: keep + term, and what is added to it; c5: the sum.
+        wide = config.accumulator_bits + 1
+        y = [Signal(signed(wide), name=f"c5_y_{lane}") for lane in range(lanes)]
+        addend = [Signal(signed(wide), name=f"c5_addend_{lane}") for lane in range(lanes)]
+        previous = [Signal(signed(bits), name=f"c4_previous_{lane}") for lane in range(lanes)]
+        phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
+        constant = at("addend", 4)
+        if config.synaptic:
+            began = Signal(lanes, name="c5_began")              # the trace was not zero before
+            m.d.sync += began.eq(Cat(kept.any() for kept in keep))
+        cleared = at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)
+        keeping = decay | at("learn", 4) | at("limit", 4)
+        adding = decay | at("learn", 4) | at("post", 4)
+        resetting = decay & phase & at("spiking", 4)        # a neuron that spiked loses theta, or all
+        with m.If(keeping | adding | cleared):
+            for lane in range(lanes):
+                spike = c4_spikes[lane]
+                beyond = at("post", 4) & at("beyond", 4)[lane]
+                forget = spike & resetting & at("reset_zero", 4)
+                none = beyond | forget
+                m.d.sync += y[lane].eq(
+                    Mux(keeping & ~none, keep[lane], 0) + Mux(adding & ~none, term[lane], 0))
+                with m.If(decay & phase):
+                    subtract = spike & resetting & ~at("reset_zero", 4)
+                    m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
+                with m.Elif(decay & is_step):
+                    m.d.sync += addend[lane].eq(totals[lane])
+                with m.Else():
+                    m.d.sync += addend[lane].eq(Mux(at("limit", 4) | (decay & spike), constant, 0))
+        with m.If(decay & ~phase):
+            m.d.sync += [previous[lane].eq(keep[lane]) for lane in range(lanes)]
+        with m.If(at("learn", 5)):
+            for lane in range(lanes):
+                m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
+        with m.Elif(at("valid", 5) & ~at("mac", 5) & ~at("tree", 5)):
+            for lane in range(lanes):
+                total = y[lane] + addend[lane]
+                m.d.sync += result[lane].eq(saturated(total, bits))
+                if config.synaptic:
+                    with m.If(at("keeps", 5) & began[lane] & (total == 0)):
+                        m.d.sync += result[lane].eq(1)
+        with m.Elif(self.poke_clear | self.poke_lane.any()):
+            for lane in range(lanes):
+                with m.If(self.poke_lane[lane]):
+                    m.d.sync += result[lane].eq(self.poke_value)
+                with m.Elif(self.poke_clear):
+                    m.d.sync += result[lane].eq(0)
+
+    def _finish_alike(self, m, at, works, totals, term, keep, c4_spikes, result):
+        """The same of a compact core, all by one sum: (keep + term or 0) + base +- constant.
+
+        A saturated weight has its sign in the topmost bit of the result."""
+        config = self.config
+        bits, wide = config.state_bits, config.accumulator_bits + 1
+        phase, constant, spiking = at("phase", 4), at("addend", 4), works["spiking"] & ~at("reset_zero", 4)
+        for lane in range(config.lanes):
+            y = Signal(signed(len(term[lane]) + 1), name=f"c5_y_{lane}")
+            addend = Signal(signed(wide), name=f"c5_addend_{lane}")
+            previous = Signal(signed(bits), name=f"c4_previous_{lane}")
+            nothing = (works["clear_state"] | works["clear_spikes"] | (works["post"] & at("beyond", 4)[lane])
+                       | (works["spiking"] & at("reset_zero", 4) & phase & c4_spikes[lane]))
+            with m.If(~phase):
+                m.d.sync += previous.eq(keep[lane])
+            base = Mux(phase, previous, Mux(works["step"], totals[lane], 0))
+            less = works["step"]
+            changed = c4_spikes[lane] & Mux(phase, spiking, works["decay"] & ~less)
+            change = Mux(changed, Mux(less, ~constant, constant), 0)
+            m.d.sync += [
+                y.eq(Mux(nothing, 0, keep[lane] + term[lane])), addend.eq(base + change + (changed & less)),
+            ]
+            total = Signal(signed(wide + 1), name=f"c5_total_{lane}")
+            head, short_head = total[bits - 1:], total[config.weight_bits - 1:]
+            fits = Mux(works["learn"], (short_head == 0) | short_head.all(), (head == 0) | head.all())
+            m.d.comb += total.eq(y + addend)
+            with m.If(at("valid", 5) & ~works["mac"] & ~works["tree"]):
+                m.d.sync += result[lane].eq(
+                    Mux(fits, total[:bits], Cat((~total[-1]).replicate(bits - 1), total[-1])))
+            with m.Elif(self.poke_lane[lane]):
+                m.d.sync += result[lane].eq(self.poke_value)
+            with m.Elif(self.poke_clear):
+                m.d.sync += result[lane].eq(0)
+
     def _limit(self, word):
         """Whether the word holds the threshold's rise."""
         return word.limit if self.config.synaptic else Const(0)
@@ -413,6 +456,14 @@ class Lanes(wiring.Component):
         keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
         totals = [Signal(signed(config.accumulator_bits), name=f"total_{lane}") for lane in range(lanes)]
 
+        if config.compact:
+            for lane in range(lanes):
+                weight = self.weights.word_select(lane, weight_bits).as_signed()
+                state = self.state.word_select(lane, bits).as_signed()
+                m.d.sync += [
+                    keep[2][lane].eq(Mux(at("post", 1), 0, Mux(at("learn", 1), weight, state))),
+                    keep[3][lane].eq(keep[2][lane]), keep[4][lane].eq(keep[3][lane]),
+                ]
         keeps = {n: at("decay", n) | at("learn", n) | at("limit", n) for n in (1, 2, 3)}
         for lane in range(lanes):
             group, number = divmod(lane, 4)
@@ -431,19 +482,22 @@ class Lanes(wiring.Component):
             with m.Elif(at("learn", 1)):
                 m.d.sync += [
                     a[lane].eq(Mux(at("by_target", 1), state, post)), b[lane].eq(at("scalar", 1)),
-                    keep[2][lane].eq(weight),
                 ]
             with m.Elif(at("decay", 1)):
-                m.d.sync += [a[lane].eq(state), b[lane].eq(at("scalar", 1)), keep[2][lane].eq(state)]
-            with m.Elif(at("limit", 1)):
-                m.d.sync += keep[2][lane].eq(state)
+                m.d.sync += [a[lane].eq(state), b[lane].eq(at("scalar", 1))]
             with m.Elif(at("post", 1)):
                 m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(Mux(
                     at("apart", 1), at("scalar", 1), psi[lane] << (mac_shift - 7)))]
         with m.If(config.compact | at("valid", 2)):
             for lane in range(lanes):
                 m.d.sync += product[lane].eq(a[lane] * b[lane])
-        for n in (2, 3):
+        if not config.compact:
+            for lane in range(lanes):
+                with m.If(at("learn", 1)):
+                    m.d.sync += keep[2][lane].eq(self.weights.word_select(lane, weight_bits).as_signed())
+                with m.Elif(at("decay", 1) | at("limit", 1)):
+                    m.d.sync += keep[2][lane].eq(self.state.word_select(lane, bits).as_signed())
+        for n in () if config.compact else (2, 3):
             with m.If(keeps[n]):
                 for lane in range(lanes):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])

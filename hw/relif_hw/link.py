@@ -63,7 +63,7 @@ class Link(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         slots = self.identity.receive_slots
-        m.submodules.receiver = receiver = Receiver()
+        m.submodules.receiver = receiver = Receiver(self.identity.config)
         m.submodules.inbox = inbox = SlotRing(slots)
         m.submodules.player = player = Player(self.identity.config, slots)
         m.submodules.packer = packer = Packer()

@@ -2,12 +2,12 @@
 
 from amaranth import Module, Signal, Value, signed
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
+from .queue import Queue
 
 __all__ = ["Sequencer"]
 
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=16, depth=self.config.queue_depth)
+        m.submodules.queue = queue = Queue(16, self.config.queue_depth)
         entry = queue.r_data
         flags = Signal(4)
         compact = self.config.compact
@@ -169,5 +169,5 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.fetch.eq(1)
                         m.d.sync += address.eq(address + 1)
         m.d.comb += self.running.eq(~fsm.ongoing("idle"))
-        m.d.comb += self.idle.eq(fsm.ongoing("idle") & (queue.level == 0) & ~self.entries.valid & self.quiet)
+        m.d.comb += self.idle.eq(fsm.ongoing("idle") & queue.empty & ~self.entries.valid & self.quiet)
         return m
