@@ -87,7 +87,8 @@ class FixedCore:
         self._sent: list[Sent] = []
         self._matrices: dict[tuple[int, int, int, int], torch.Tensor] = {}
         self._steps: list[tuple[int, Callable[[], None]]] | None = None
-        self._group_steps = (torch.arange(-(-max(config.neuron_words, 1024) * config.lanes // 4)) * GROUP_STEP) & HASH_MASK
+        groups = -(-max(config.neuron_words, 1024) * config.lanes // 4)
+        self._group_steps = (torch.arange(groups) * GROUP_STEP) & HASH_MASK
         self._turns = torch.tensor([0, 8, 16, 24])
         self._run: dict[Opcode, Callable[[Instruction], Callable[[], None]]] = {
             Opcode.INTEGRATE: self._integrate, Opcode.TRACE: self._trace, Opcode.STEP: self._step,
