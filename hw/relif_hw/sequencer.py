@@ -115,7 +115,7 @@ class Sequencer(wiring.Component):
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
                 m.d.comb += issue_waits.eq(1)
-        waits = instruction.fence & ~self.quiet & ~issue_waits
+        waits = 0 if compact else instruction.fence & ~self.quiet & ~issue_waits
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
@@ -139,7 +139,7 @@ class Sequencer(wiring.Component):
                         m.next = "idle"
                 with m.Else():
                     m.d.comb += [
-                        self.dispatch.valid.eq(~waits),
+                        self.dispatch.valid.eq(1 if compact else ~waits),
                         next_instruction.eq(self.dispatch.valid & self.dispatch.ready),
                     ]
                 if compact:
