@@ -311,7 +311,7 @@ class Core(wiring.Component):
             m.submodules.program = program = Memory(
                 shape=32, depth=INSTRUCTION_WORDS * config.program_length, init=[], attrs=APART)
             read, write = program.read_port(), program.write_port()
-            address = access.address[:8] * INSTRUCTION_WORDS + access.element
+            address = (access.address[:8] << 2) + access.address[:8] + access.element      # times INSTRUCTION_WORDS
             m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]
         else:
             m.submodules.program = program = Memory(

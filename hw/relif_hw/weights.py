@@ -63,8 +63,7 @@ class WeightMemory(wiring.Component):
         selected = Signal()
         data = []
         for number in range(BANKS):
-            bank = Memory(shape=self.width, depth=-(-self.config.weight_words // (BANKS << _BIT)) << _BIT, init=[],
-                          attrs={"ram_style": "huge"})
+            bank = Memory(shape=self.width, depth=-(-self.config.weight_words // (BANKS << _BIT)) << _BIT, init=[])
             m.submodules[f"bank_{number}"] = bank
             read, write = bank.read_port(), bank.write_port()
             address = Signal.like(read.addr, name=f"address_{number}")
