@@ -145,7 +145,8 @@ class Scanner(wiring.Component):
             self.read_address.eq(s0_address),
             self.read_enable.eq(s0_go),
             accept.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq((~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
+            self.i.ready.eq(~in_use[0] if self.config.compact
+                            else (~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
         ]
         with m.If(s0_go):
             m.d.sync += [

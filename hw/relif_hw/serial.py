@@ -192,6 +192,7 @@ class SerialScaler(wiring.Component):
         left = Signal(6)
         random = Mux(instruction.opcode == Opcode.LEARN, self.hash[RANDOM_BITS:], 1 << (RANDOM_BITS - 1))
         scalar = Signal(signed(bits))
+        dropped = Signal()
         m.d.comb += [
             self.feedback.eq(hashed), self.offset.eq(Cat(item.row, Const(0, 16 - len(item.row)), instruction.stream)),
             scalar.eq(saturated((shifted + random) >> RANDOM_BITS, bits)),
@@ -216,10 +217,10 @@ class SerialScaler(wiring.Component):
                 with m.Elif(left != 0):
                     m.d.sync += [shifted.eq(shifted >> 1), left.eq(left - 1)]
                 with m.Elif(self.done):
-                    with m.If(is_scaled(instruction.opcode) & (scalar == 0)):
-                        m.d.comb += self.i.ready.eq(1)
-                    with m.Else():
-                        m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
-                    with m.If(self.i.ready):
-                        m.next = "new"
+                    m.d.sync += dropped.eq(is_scaled(instruction.opcode) & (scalar == 0))
+                    m.next = "row"
+            with m.State("row"):
+                m.d.comb += [self.o.valid.eq(~dropped), self.i.ready.eq(dropped | self.o.ready)]
+                with m.If(self.i.ready):
+                    m.next = "new"
         return m

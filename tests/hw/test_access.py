@@ -92,7 +92,8 @@ def test_reads(stall):
     dut, got = Access(CONFIG), []
 
     async def memories(ctx):
-        # Program, table, registers and targets answer one cycle after they are asked; words of lanes come from the scanner.
+        # Program, table, registers and targets answer one cycle after they are asked; words of lanes come from the
+        # scanner.
         ctx.set(dut.grant, 1)
         while len(got) < len(wanted):
             *_, address, program, table = await ctx.tick().sample(dut.address, dut.program_enable, dut.table_read)

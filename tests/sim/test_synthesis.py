@@ -78,8 +78,8 @@ def test_ice40_core_that_fits_an_up5k(tmp_path):
     # What is left of the device's 5280 logic cells takes the link, a UART, and the cells that hold a register alone.
     config = preset("lanes1")
     (tmp_path / "core.v").write_text(generate(config), encoding="utf-8")
-    cells = yosys("read_verilog core.v; synth_ice40 -top relif_core -device u -dsp -spram; select -assert-none t:$mem* t:$mul; "
-                  "select -clear", tmp_path)
+    cells = yosys("read_verilog core.v; synth_ice40 -top relif_core -device u -dsp -spram; "
+                  "select -assert-none t:$mem* t:$mul; select -clear", tmp_path)
     assert cells["SB_MAC16"] == config.lanes + 3
     # Two single-port memories hold the weights, of eight bits in words of sixteen; the rest leaves two block RAMs for
     # the rings of the link and one for its COBS encoder, of the device's 30.

@@ -87,7 +87,8 @@ class FixedCore:
         self._sent: list[Sent] = []
         self._matrices: dict[tuple[int, int, int, int], torch.Tensor] = {}
         self._steps: list[tuple[int, Callable[[], None]]] | None = None
-        self._group_steps = (torch.arange(-(-max(config.neuron_words, 1024) * config.lanes // 4)) * GROUP_STEP) & HASH_MASK
+        groups = -(-max(config.neuron_words, 1024) * config.lanes // 4)
+        self._group_steps = (torch.arange(groups) * GROUP_STEP) & HASH_MASK
         self._turns = torch.tensor([0, 8, 16, 24])
         self._run: dict[Opcode, Callable[[Instruction], Callable[[], None]]] = {
             Opcode.INTEGRATE: self._integrate, Opcode.TRACE: self._trace, Opcode.STEP: self._step,
@@ -171,7 +172,7 @@ class FixedCore:
         """16-bit random numbers, shape (rows, words, lanes), of the rows' hashes; `turn` 4: others."""
         word, turns = self._group_hash(rows, words)[..., None], self._turns + turn
         random = ((word << turns | word >> 32 - turns) >> 16) & 0xFFFF
-        return random.flatten(1)[:, :words * self.config.lanes].unflatten(1, (words, self.config.lanes))
+        return random.flatten(1)[:, :words * self.config.lanes].reshape(len(rows), words, self.config.lanes)
 
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
         return row_hash(self._key, stream, rows)
