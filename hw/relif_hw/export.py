@@ -26,7 +26,7 @@ _STARTER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+)  = 0;$", re.MULTIL
 """The signal with which Yosys starts combinational blocks: its initial value alone is no change to Icarus,
 which would leave the outputs of blocks with constant inputs unknown."""
 
-_ZEROS = re.compile(r"^  initial begin\n((?:    (\S+) *\[\d+\] = (\d+)'h0+;\n)+)  end\n", re.MULTILINE)
+_ZEROS = re.compile(r"^  initial begin\n((?:    (\S+) *\[\d+\] = (\d+)'[hd]0+;\n)+)  end\n", re.MULTILINE)
 """A memory that starts with zeros, word by word."""
 
 
