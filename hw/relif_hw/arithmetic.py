@@ -1,4 +1,4 @@
-"""Saturation and other small arithmetic on Amaranth values, the registers of a pipeline, and what memories need not do."""
+"""Saturation and other small arithmetic on Amaranth values, the registers of a pipeline, attributes of memories."""
 
 from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.lib import data

@@ -2,9 +2,9 @@
 
 The registers and the keys made of them lie in one small memory:
 
-    offset ─► x ─► + ─► x ─► mix, eight cycles ─► x ─► hash
-                   ▲                             └─► memory
-              memory
+    x ─► + ─► x ─► mix, eight cycles ─► x ─► hash
+         ▲                              └─► memory
+    memory, offset
 """
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
@@ -68,7 +68,6 @@ class Hasher(wiring.Component):
         m.submodules.memory = memory = Memory(shape=32, depth=8, init=[], attrs=APART)
         store, load = memory.write_port(), memory.read_port()
         x = Signal(32)
-        step = Signal(range(len(_MIX)))
         job = Signal(3)
         count = Signal()                        # TICK + 1 is to be written
         stale = Signal(init=1)                  # the keys are to be made anew
@@ -77,18 +76,20 @@ class Hasher(wiring.Component):
         with m.If(self.write):
             m.d.sync += stale.eq(1)
 
-        # One adder for all: x + right.
-        mixing, right, total = Signal(), Signal(32), Signal(32)
-        m.d.comb += [right.eq(load.data), total.eq(x + right)]
-        with m.If(mixing):
-            m.d.sync += [step.eq(step + 1), x.eq(total)]
-            with m.Switch(step):
-                for number, (turned, shift) in enumerate(_MIX):
-                    with m.Case(number):
-                        if turned:
-                            m.d.sync += x.eq(x ^ (x >> shift))
-                        else:
-                            m.d.comb += right.eq(x << shift if shift else _MIX_CONSTANT)
+        # One adder for all, and exclusive-ors before it; at most one of what goes into it is not zero.
+        enter, token = Signal(), Signal(len(_MIX))          # the step of `mix`, one bit each
+        add_data, add_offset = Signal(), Signal()
+        left, right, total = x, Const(0, 32), Signal(32)
+        for number, (turned, shift) in enumerate(_MIX):
+            if turned:
+                left = left ^ Mux(token[number], x >> shift, 0)
+            else:
+                right = right | Mux(token[number], (x << shift)[:32] if shift else _MIX_CONSTANT, 0)
+        right = right | Mux(add_data, load.data, 0) | Mux(add_offset, self.offset, 0)
+        m.d.comb += total.eq(left + right)
+        m.d.sync += token.eq(Cat(enter, token[:-1]))
+        with m.If(token.any() | add_data | add_offset):
+            m.d.sync += x.eq(total)
 
         # One job for each line: what is read, what is added to it, and where the hash of the sum goes.
         jobs = Array(Const(address, 3) for address in (
@@ -106,18 +107,19 @@ class Hasher(wiring.Component):
                 ]
                 m.d.sync += job.eq(0)
                 with m.If(self.start):
-                    m.d.sync += x.eq(self.offset)
-                with m.If(self.start):
+                    m.d.sync += x.eq(0)
                     m.next = "row"
                 with m.Elif(stale):
                     m.d.sync += stale.eq(0)
                     m.next = "read"
             with m.State("row"):
-                m.d.sync += x.eq(total)
+                m.d.comb += add_data.eq(1)
+                m.next = "offset"
+            with m.State("offset"):
+                m.d.comb += [add_offset.eq(1), enter.eq(1)]
                 m.next = "mix row"
             with m.State("mix row"):
-                m.d.comb += mixing.eq(1)
-                with m.If(step == len(_MIX) - 1):
+                with m.If(token[-1]):
                     m.next = "idle"
             with m.State("read"):
                 m.d.comb += load.en.eq(1)
@@ -125,14 +127,13 @@ class Hasher(wiring.Component):
                     m.d.sync += x.eq((job == 0) & count)
                 m.next = "add"
             with m.State("add"):
-                m.d.sync += x.eq(total)
+                m.d.comb += [add_data.eq(1), enter.eq(job != 0)]
                 m.next = "mix"
                 with m.If(job == 0):
                     m.d.sync += count.eq(0)
                     m.next = "write"
             with m.State("mix"):
-                m.d.comb += mixing.eq(1)
-                with m.If(step == len(_MIX) - 1):
+                with m.If(token[-1]):
                     m.next = "write"
             with m.State("write"):
                 with m.Switch(job):
@@ -191,6 +192,7 @@ class SerialScaler(wiring.Component):
         left = Signal(6)
         random = Mux(instruction.opcode == Opcode.LEARN, self.hash[RANDOM_BITS:], 1 << (RANDOM_BITS - 1))
         scalar = Signal(signed(bits))
+        dropped = Signal()
         m.d.comb += [
             self.feedback.eq(hashed), self.offset.eq(Cat(item.row, Const(0, 16 - len(item.row)), instruction.stream)),
             scalar.eq(saturated((shifted + random) >> RANDOM_BITS, bits)),
@@ -215,10 +217,10 @@ class SerialScaler(wiring.Component):
                 with m.Elif(left != 0):
                     m.d.sync += [shifted.eq(shifted >> 1), left.eq(left - 1)]
                 with m.Elif(self.done):
-                    with m.If(is_scaled(instruction.opcode) & (scalar == 0)):
-                        m.d.comb += self.i.ready.eq(1)
-                    with m.Else():
-                        m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
-                    with m.If(self.i.ready):
-                        m.next = "new"
+                    m.d.sync += dropped.eq(is_scaled(instruction.opcode) & (scalar == 0))
+                    m.next = "row"
+            with m.State("row"):
+                m.d.comb += [self.o.valid.eq(~dropped), self.i.ready.eq(dropped | self.o.ready)]
+                with m.If(self.i.ready):
+                    m.next = "new"
         return m

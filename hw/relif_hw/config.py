@@ -186,11 +186,10 @@ class CoreConfig:
 
 def _presets() -> dict[str, CoreConfig]:
     table = [
-        # For an iCE40UP5K: weights in its single-port memory, all else in its 30 block memories.
-        CoreConfig(name="lanes1", lanes=1, state_bits=16, weight_words=65536, state_words=1280, neuron_words=384,
-                   program_length=32, queue_depth=256, max_outputs=16),
-        CoreConfig(name="lanes2", lanes=2, state_bits=16, weight_words=65536, state_words=768, neuron_words=256,
-                   program_length=32, queue_depth=256, max_outputs=16),
+        CoreConfig(name="lanes1", lanes=1, state_bits=16, weight_words=65536, state_words=2048,
+                   neuron_words=512, program_length=48, queue_depth=256, max_outputs=32),
+        CoreConfig(name="lanes2", lanes=2, state_bits=16, weight_words=65536, state_words=1024,
+                   neuron_words=256, program_length=48, queue_depth=256, max_outputs=32),
         CoreConfig(name="lanes4", lanes=4, state_bits=16, weight_words=1024, state_words=512,
                    neuron_words=256, program_length=32, queue_depth=256, max_outputs=32),
         CoreConfig(name="lanes8", lanes=8, weight_words=4096, state_words=512, neuron_words=128),

@@ -143,12 +143,12 @@ class Core(wiring.Component):
         connect(m, scanner.items, scaler.i)
         connect(m, scaler.o, issue.i)
         for c in range(config.contexts):
-            m.d.comb += issue.contexts[c].eq(scanner.contexts[c])
             if not config.compact:
-                m.d.comb += scaler.contexts[c].eq(scanner.contexts[c])
-        if config.compact:
+                m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
+        if config.compact:                  # rows are of the program alone
             m.d.comb += [
-                scaler.instruction.eq(scanner.contexts[0]), scaler.done.eq(keys.done), scaler.hash.eq(keys.hash),
+                issue.contexts[0].eq(sequencer.dispatch.payload), scaler.instruction.eq(sequencer.dispatch.payload),
+                scaler.done.eq(keys.done), scaler.hash.eq(keys.hash),
                 keys.start.eq(scaler.start), keys.feedback.eq(scaler.feedback), keys.offset.eq(scaler.offset),
             ]
         else:
@@ -189,12 +189,13 @@ class Core(wiring.Component):
                 scanner.i.payload.eq(sequencer.dispatch.payload), scanner.i.valid.eq(sequencer.dispatch.valid),
                 sequencer.dispatch.ready.eq(scanner.i.ready),
             ]
+        m.d["sync" if config.compact else "comb"] += sequencer.quiet.eq(quiet)
         with m.If(sequencer.begin):
             m.d.sync += live.eq(0)
         with m.Elif(array.live | error.live):
             m.d.sync += live.eq(1)
         m.d.comb += [
-            sequencer.quiet.eq(quiet), sequencer.live.eq(live), sequencer.keys_ready.eq(keys.ready),
+            sequencer.live.eq(live), sequencer.keys_ready.eq(keys.ready),
             sequencer.hold.eq(access.busy), access.grant.eq(sequencer.idle), self.idle.eq(
                 sequencer.idle & ~access.busy),
         ]
@@ -311,7 +312,7 @@ class Core(wiring.Component):
             m.submodules.program = program = Memory(
                 shape=32, depth=INSTRUCTION_WORDS * config.program_length, init=[], attrs=APART)
             read, write = program.read_port(), program.write_port()
-            address = access.address[:8] * INSTRUCTION_WORDS + access.element
+            address = (access.address[:8] << 2) + access.address[:8] + access.element      # times INSTRUCTION_WORDS
             m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]
         else:
             m.submodules.program = program = Memory(

@@ -101,13 +101,19 @@ class ErrorUnit(wiring.Component):
         m.d.sync += product.eq(mul_a * mul_b)
 
         # k of each stage after the buffer's address; stage 1 is the buffer's data.
-        stages = 5
+        # In a compact core a neuron goes through them all before the next one comes, and is poked at e4.
+        stages = 4 if config.compact else 5
         valid = [Signal(name=f"e{n}_valid") for n in range(stages + 1)]
-        index = [Signal.like(k, name=f"e{n}_k") for n in range(stages + 1)]
+        index = [k] * (stages + 1) if config.compact else [
+            k, *(Signal.like(k, name=f"e{n}_k") for n in range(1, stages + 1))]
         for n in range(stages):
-            m.d.sync += [valid[n + 1].eq(valid[n]), index[n + 1].eq(index[n])]
+            m.d.sync += valid[n + 1].eq(valid[n])
+            if not config.compact:
+                m.d.sync += index[n + 1].eq(index[n])
         flowing = Cat(valid).any()
-        m.d.comb += [index[0].eq(k), load.en.eq(valid[0]), load.addr.eq(k[:count_bits])]
+        enter = (k != count) & ~Cat(valid[1:]).any() if config.compact else k != count
+        leave = valid[stages] if config.compact else valid[0]
+        m.d.comb += [load.en.eq(valid[0]), load.addr.eq(k[:count_bits])]
 
         distance = Signal(signed(bits + 1))
         m.d.comb += distance.eq(maximum - load.data)
@@ -133,7 +139,7 @@ class ErrorUnit(wiring.Component):
         size = Mux(error_4 < 0, -error_4, error_4)
         write_next = Signal()
         error_5 = Signal(signed(bits))
-        m.d.sync += error_5.eq(Mux(size < dead, 0, error_4))
+        m.d["comb" if config.compact else "sync"] += error_5.eq(Mux(size < dead, 0, error_4))
         putting = Signal()
 
         instruction = self.instruction
@@ -170,11 +176,11 @@ class ErrorUnit(wiring.Component):
                     m.next = "out"
             with m.State("exp"):
                 m.d.comb += [
-                    valid[0].eq(k != count), store.en.eq(valid[4]), store.addr.eq(index[4][:count_bits]),
+                    valid[0].eq(enter), store.en.eq(valid[4]), store.addr.eq(index[4][:count_bits]),
                     store.data.eq(power),
                 ]
                 m.d.sync += [
-                    k.eq(k + valid[0]),
+                    k.eq(k + leave),
                     mul_a.eq(Mux(distance[bits - 1], (1 << bits - 1) - 1, distance)), mul_b.eq(gain),
                 ]
                 with m.If(valid[4]):
@@ -190,18 +196,18 @@ class ErrorUnit(wiring.Component):
             with m.State("reciprocal"):
                 m.next = "out"
             with m.State("out"):
-                m.d.comb += [valid[0].eq(k != count), putting.eq(valid[5])]
-                m.d.sync += [k.eq(k + valid[0]), mul_a.eq(load.data), mul_b.eq(Mux(softmax, reciprocal_read.data, 1))]
+                m.d.comb += [valid[0].eq(enter), putting.eq(valid[stages])]
+                m.d.sync += [k.eq(k + leave), mul_a.eq(load.data), mul_b.eq(Mux(softmax, reciprocal_read.data, 1))]
                 with m.If(~flowing & ~write_next):
                     m.next = "collect"
         m.d.comb += self.busy.eq(~fsm.ongoing("collect"))
         m.d.comb += reciprocal_read.addr.eq(total[-10:-1])
 
         # Errors go to the result registers lane by lane; a full word is written one cycle later.
-        lane = index[5][:lane_bits]
-        last = (lane == config.lanes - 1) | (index[5] == count - 1)
+        lane = index[stages][:lane_bits]
+        last = (lane == config.lanes - 1) | (index[stages] == count - 1)
         word = Signal(16)
-        m.d.sync += [write_next.eq(putting & last), word.eq(base + (index[5] >> lane_bits))]
+        m.d.sync += [write_next.eq(putting & last), word.eq(base + (index[stages] >> lane_bits))]
         with m.If(putting):
             m.d.comb += [self.poke_lane.eq(1 << lane), self.poke_value.eq(error_5), self.live.eq(error_5 != 0)]
         with m.If(write_next):

@@ -152,7 +152,9 @@ class Issue(wiring.Component):
             m.d.sync += [limited.eq(1), limit_address.eq(limit_address + 1)]
         with m.Elif(issued):
             m.d.sync += limited.eq(0)
-            m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
+            m.d.sync += word.weight.eq(word.weight + 1)
+            if not compact:
+                m.d.sync += word.state.eq(word.state + state_step)
             with m.If(two_phases):
                 m.d.sync += phase.eq(~phase)
             with m.If(final):
@@ -172,6 +174,12 @@ class Issue(wiring.Component):
             with m.If(last_word):
                 m.d.sync += running.eq(0)
 
+        if compact:                     # one sum for the first address and all others: of pairs, the second words
+            learns = new.opcode == Opcode.LEARN
+            seconds = (new.opcode == Opcode.POST) | (learns & ((new.flags & Flag.WIDE) != 0))
+            with m.If(start | issued):
+                m.d.sync += word.state.eq(Mux(start, Mux(learns, new.c, new.a), word.state) + Mux(
+                    start, seconds, 1 + seconds))
         by_target = (new.flags & Flag.BY_TARGET) != 0
         wide = (new.flags & Flag.WIDE) != 0
         with m.If(take):
@@ -197,7 +205,7 @@ class Issue(wiring.Component):
                 running.eq(1), phase.eq(0), two_phases.eq(pair), half.eq(pair),
                 hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
                 word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
-                word.neuron.eq(new.c), word.state.eq(new.a),
+                word.neuron.eq(new.c),
                 word.scalar.eq(Mux(is_scaled(new.opcode), row.scalar, constant(new.x, bits))),
                 word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
                 word.single.eq(0),
@@ -205,12 +213,15 @@ class Issue(wiring.Component):
             ]
             if compact:
                 m.d.sync += [word.first.eq(1), word.part.eq(0)]
+            else:
+                m.d.sync += word.state.eq(new.a)
             with m.Switch(new.opcode):
                 with m.Case(Opcode.INTEGRATE):
                     with m.If(by_target):
                         m.d.sync += word.neuron.eq(new.a)
                 with m.Case(Opcode.LEARN):
-                    m.d.sync += [word.state.eq(new.c + wide), state_step.eq(1 + wide)]
+                    if not compact:
+                        m.d.sync += [word.state.eq(new.c + wide), state_step.eq(1 + wide)]
                 with m.Case(Opcode.STEP):
                     m.d.sync += left.eq(new.rows)
                 with m.Case(Opcode.TRACE):
@@ -218,7 +229,9 @@ class Issue(wiring.Component):
                     with m.If(~wide):
                         m.d.sync += [word.single.eq(1), word.scalar.eq(constant(new.y, bits))]
                 with m.Case(Opcode.POST):
-                    m.d.sync += [left.eq(new.rows), word.state.eq(new.a + 1), state_step.eq(2)]
+                    m.d.sync += left.eq(new.rows)
+                    if not compact:
+                        m.d.sync += [word.state.eq(new.a + 1), state_step.eq(2)]
                 with m.Case(Opcode.CLEAR, Opcode.REGULATE):
                     m.d.sync += left.eq(new.rows)
         return m

@@ -355,7 +355,8 @@ class Lanes(wiring.Component):
             changed = c4_spikes[lane] & Mux(phase, spiking, works["decay"] & ~less)
             change = Mux(changed, Mux(less, ~constant, constant), 0)
             m.d.sync += [
-                y.eq(Mux(nothing, 0, keep[lane] + term[lane])), addend.eq(base + change + (changed & less)),
+                y.eq(Mux(nothing, 0, keep[lane] + term[lane])),
+                addend.eq((Cat(1, base).as_signed() + Cat(changed & less, change).as_signed()) >> 1),    # the carry in
             ]
             total = Signal(signed(wide + 1), name=f"c5_total_{lane}")
             head, short_head = total[bits - 1:], total[config.weight_bits - 1:]
@@ -625,11 +626,14 @@ class Lanes(wiring.Component):
     def _sum_rows(self, m, at, term, c4_spikes):
         """The same of a compact core: the sum of a word at once, that of a row where it stays until the next."""
         lanes, bits = self.config.lanes, self.config.state_bits
-        word_sum = Signal(signed(bits + lanes - 1), name="c5_word_sum")
+        word_sum = Mux(c4_spikes[0], term[0], 0)
+        end = 4
+        if lanes == 2:
+            c5_word_sum = Signal(signed(bits + 1))
+            m.d.sync += c5_word_sum.eq(word_sum + Mux(c4_spikes[1], term[1], 0))
+            word_sum, end = c5_word_sum, 5
         row_sum = Signal(signed(self.config.accumulator_bits))
-        m.d.sync += word_sum.eq(sum((Mux(c4_spikes[lane], term[lane], 0) for lane in range(1, lanes)),
-                                    Mux(c4_spikes[0], term[0], 0)))
         begun = Signal()
-        with m.If(at("tree", 5)):
-            m.d.sync += [row_sum.eq(Mux(begun, row_sum, 0) + word_sum), begun.eq(~at("last", 5))]
-        return 5, row_sum
+        with m.If(at("tree", end)):
+            m.d.sync += [row_sum.eq(Mux(begun, row_sum, 0) + word_sum), begun.eq(~at("last", end))]
+        return end, row_sum

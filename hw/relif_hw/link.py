@@ -66,7 +66,7 @@ class Link(wiring.Component):
         m.submodules.receiver = receiver = Receiver(self.identity.config)
         m.submodules.inbox = inbox = SlotRing(slots)
         m.submodules.player = player = Player(self.identity.config, slots)
-        m.submodules.packer = packer = Packer()
+        m.submodules.packer = packer = Packer(self.identity.config)
         m.submodules.outbox = outbox = SlotRing(self.identity.transmit_slots)
         m.submodules.transmitter = transmitter = Transmitter(self.identity)
 

@@ -145,7 +145,8 @@ class Scanner(wiring.Component):
             self.read_address.eq(s0_address),
             self.read_enable.eq(s0_go),
             accept.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq((~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
+            self.i.ready.eq(~in_use[0] if self.config.compact
+                            else (~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
         ]
         with m.If(s0_go):
             m.d.sync += [
@@ -216,13 +217,14 @@ class Scanner(wiring.Component):
         return m
 
     def _take_lanes(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take):
-        """S4 straight from the memory's output, whose lanes are taken one after the other."""
+        """S4 straight from the memory's output, whose lanes are taken one in two cycles, so that no path leads from
+        the streams to the memories."""
         lanes, bits = self.config.lanes, self.config.state_bits
         taken, left, after = Signal(lanes), Signal(lanes), Signal(lanes)
         load = Signal()
         m.d.comb += [
             left.eq(marks & ~taken), after.eq(left & (left - 1)),
-            load.eq(s1_valid & (left.any() | s1_last) & (~s4_valid | s4_take)),
+            load.eq(s1_valid & (left.any() | s1_last) & ~s4_valid),
             s1_take.eq(s1_valid & Mux(left.any(), load & ~after.any() & ~s1_last, load | ~s1_last)),
         ]
         with m.If(s4_take):

@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
     target : Out(11)
         The class of this tick.
     quiet : In(1)
-        All dispatched instructions have written their results.
+        All dispatched instructions have written their results; a cycle late in a compact core.
     live : In(1)
         A post factor of this tick is not zero; without any, LEARN has nothing to do.
     keys_ready : In(1)
@@ -115,7 +115,7 @@ class Sequencer(wiring.Component):
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
                 m.d.comb += issue_waits.eq(1)
-        waits = instruction.fence & ~self.quiet & ~issue_waits
+        waits = 0 if compact else instruction.fence & ~self.quiet & ~issue_waits
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
@@ -139,18 +139,20 @@ class Sequencer(wiring.Component):
                         m.next = "idle"
                 with m.Else():
                     m.d.comb += [
-                        self.dispatch.valid.eq(~waits),
+                        self.dispatch.valid.eq(1 if compact else ~waits),
                         next_instruction.eq(self.dispatch.valid & self.dispatch.ready),
                     ]
                 if compact:
                     with m.If(next_instruction):
-                        m.next = "work"
+                        m.next = "begun"
                 else:
                     m.d.comb += self.fetch.eq(next_instruction)
                     with m.If(next_instruction):
                         m.d.sync += address.eq(address + 1)
             if compact:
-                with m.State("work"):           # or it has been skipped
+                with m.State("begun"):          # or skipped
+                    m.next = "work"
+                with m.State("work"):
                     with m.If(self.quiet):
                         m.d.comb += self.fetch.eq(1)
                         m.d.sync += address.eq(address + 1)

@@ -1,10 +1,10 @@
 """The synapse memory: one with two ports, or in a compact core single-port banks, which are larger.
 
-A word of LEARN is written six cycles after it has been read. Banks hold the words in turn, so that within a row a
-read never meets a write in one bank; `issue` keeps rows apart.
+A word of LEARN is written six cycles after it has been read. Banks hold pairs of words in turn, so that within a
+row a read never meets a write in one bank; `issue` keeps rows apart.
 """
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -13,8 +13,9 @@ from .config import CoreConfig
 
 __all__ = ["BANKS", "WeightMemory"]
 
-BANKS = 4
-"""As many as an iCE40 UltraPlus has large single-port memories (16384 words of 16 bits)."""
+BANKS = 2
+_BIT = 1
+"""The bit of an address that tells them apart: it differs in words read and written six cycles later."""
 
 
 class WeightMemory(wiring.Component):
@@ -53,22 +54,26 @@ class WeightMemory(wiring.Component):
         return m
 
     def _banks(self, m):
-        low = (BANKS - 1).bit_length()
-        selected = Signal(low)
+        def bank_of(address):
+            return address[_BIT]
+
+        def within(address):
+            return Cat(address[:_BIT], address[_BIT + 1:])
+
+        selected = Signal()
         data = []
         for number in range(BANKS):
-            bank = Memory(shape=self.width, depth=-(-self.config.weight_words // BANKS), init=[],
-                          attrs={"ram_style": "huge"})
+            bank = Memory(shape=self.width, depth=-(-self.config.weight_words // (BANKS << _BIT)) << _BIT, init=[])
             m.submodules[f"bank_{number}"] = bank
             read, write = bank.read_port(), bank.write_port()
             address = Signal.like(read.addr, name=f"address_{number}")
-            writing = self.write_enable & (self.write_address[:low] == number)
+            writing = self.write_enable & (bank_of(self.write_address) == number)
             m.d.comb += [
-                read.en.eq(self.read_enable & (self.read_address[:low] == number) & ~writing), write.en.eq(writing),
-                address.eq(Mux(writing, self.write_address[low:], self.read_address[low:])),
+                read.en.eq(self.read_enable & (bank_of(self.read_address) == number) & ~writing), write.en.eq(writing),
+                address.eq(Mux(writing, within(self.write_address), within(self.read_address))),
                 read.addr.eq(address), write.addr.eq(address), write.data.eq(self.write_data),
             ]
             data.append(read.data)
         with m.If(self.read_enable):
-            m.d.sync += selected.eq(self.read_address)
+            m.d.sync += selected.eq(bank_of(self.read_address))
         m.d.comb += self.read_data.eq(Array(data)[selected])

@@ -172,7 +172,7 @@ class FixedCore:
         """16-bit random numbers, shape (rows, words, lanes), of the rows' hashes; `turn` 4: others."""
         word, turns = self._group_hash(rows, words)[..., None], self._turns + turn
         random = ((word << turns | word >> 32 - turns) >> 16) & 0xFFFF
-        return random.flatten(1)[:, :words * self.config.lanes].unflatten(1, (words, self.config.lanes))
+        return random.flatten(1)[:, :words * self.config.lanes].reshape(len(rows), words, self.config.lanes)
 
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
         return row_hash(self._key, stream, rows)
