@@ -65,7 +65,7 @@ def _limits(bits: int) -> tuple[int, int]:
 def first(config: CoreConfig) -> Scenario:
     """Two words of inputs and of hidden neurons with a recurrence, readouts per target: every instruction."""
     lanes, one = config.lanes, 1 << config.state_fraction
-    sources, hidden, outputs = lanes + 4, lanes + 2, 3
+    sources, hidden, outputs = lanes + min(4, lanes), lanes + min(2, lanes), min(3, lanes)
     unit = 1 << config.mac_shift + config.state_fraction - config.weight_bits   # weights are within +-0.5
     recurrent, readout = 2 * sources, 2 * sources + 2 * hidden
     random = np.random.default_rng(1)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import INSTRUCTION_WORDS, VALUE_BITS, Register, Space
+from .isa import INSTRUCTION_WORDS, VALUE_BITS, Space
 from .scanner import READ
 
 __all__ = ["Access", "AccessLayout"]
@@ -41,7 +41,12 @@ class Access(wiring.Component):
     write_space : Out(range of 7), write : Out(1), address : Out(16)
         Write the result registers to a word.
     program_* : the program memory, 32 bits at a time; table_* : the surrogate tables;
-    target_* : the target values; register_* : the registers.
+    target_* : the target values; register_* : the registers. What is read is there one cycle after `table_read`
+        (tables, registers) or `program_enable`; in a compact core the program's is element `element` alone.
+    element : Out
+        Of the word.
+    ready : In(1)
+        The registers may be reached; an access waits for it.
     """
 
     def __init__(self, config: CoreConfig):
@@ -62,7 +67,7 @@ class Access(wiring.Component):
             "program_enable": Out(1),
             "program_write": Out(INSTRUCTION_WORDS),
             "program_value": Out(32),
-            "program_data": In(32 * INSTRUCTION_WORDS),
+            "program_data": In(32 if config.compact else 32 * INSTRUCTION_WORDS),
             "table_write": Out(1),
             "table_read": Out(1),
             "table_value": Out(8),
@@ -72,19 +77,21 @@ class Access(wiring.Component):
             "target_data": In(signed(VALUE_BITS)),
             "register_write": Out(1),
             "register_value": Out(32),
-            "registers": In(32).array(len(Register)),
+            "register_data": In(32),
+            "element": Out(range(max(config.lanes, INSTRUCTION_WORDS))),
+            "ready": In(1, init=1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.config.lanes
+        lanes, compact = self.config.lanes, self.config.compact
         space, address, words = Signal(4), Signal(16), Signal(16)
         element = Signal(range(max(lanes, INSTRUCTION_WORDS)))
         elements = Signal.like(element)           # of a word, less one
         of_lanes, writing = Signal(), Signal()
         incoming = self.access.payload
         m.d.comb += [
-            self.space.eq(space), self.address.eq(address),
+            self.space.eq(space), self.address.eq(address), self.element.eq(element),
             self.poke_value.eq(self.wdata.payload), self.program_value.eq(self.wdata.payload),
             self.table_value.eq(self.wdata.payload), self.register_value.eq(self.wdata.payload),
             self.target_value.eq(self.wdata.payload),
@@ -92,6 +99,9 @@ class Access(wiring.Component):
             self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
             of_lanes.eq(0),
         ]
+        if compact:                     # the lanes keep the sign of a weight in the topmost bit
+            with m.If(space == Space.WEIGHTS):
+                m.d.comb += self.poke_value[-1].eq(self.wdata.payload[self.config.weight_bits - 1])
         with m.Switch(space):
             with m.Case(*_LANE_SPACES):
                 m.d.comb += of_lanes.eq(1)
@@ -120,6 +130,8 @@ class Access(wiring.Component):
                 m.d.comb += [self.table_read.eq(1), self.program_enable.eq(1)]
                 with m.If(words == 0):
                     m.next = "idle"
+                with m.Elif(~self.ready):
+                    m.next = "next"
                 with m.Elif(writing):
                     m.next = "write"
                 with m.Elif(of_lanes):
@@ -166,17 +178,19 @@ class Access(wiring.Component):
                     m.d.comb += self.rdata.valid.eq(1)
                     with m.Switch(space):
                         with m.Case(Space.PROGRAM):
-                            m.d.comb += self.rdata.payload.eq(self.program_data.word_select(element, 32))
+                            m.d.comb += self.rdata.payload.eq(
+                                self.program_data if compact else self.program_data.word_select(element, 32))
                         with m.Case(Space.SURROGATE):
                             m.d.comb += self.rdata.payload.eq(self.table_data)
                         with m.Case(Space.TARGETS):
                             m.d.comb += self.rdata.payload.eq(self.target_data)
                         with m.Case(Space.REGISTERS):
-                            for number in range(len(Register)):
-                                with m.If(address == number):
-                                    m.d.comb += self.rdata.payload.eq(self.registers[number])
+                            m.d.comb += self.rdata.payload.eq(self.register_data)
                 with m.If(self.rdata.valid & self.rdata.ready):
                     m.d.sync += element.eq(element + 1)
+                    if compact:
+                        with m.If(~of_lanes):
+                            m.next = "next"
                     with m.If(last):
                         next_word()
                         m.next = "next"

@@ -1,4 +1,4 @@
-"""Saturation and other small arithmetic on Amaranth values, and the registers of a pipeline."""
+"""Saturation and other small arithmetic on Amaranth values, the registers of a pipeline, attributes of memories."""
 
 from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
@@ -6,7 +6,10 @@ from amaranth.lib import data
 from .isa import FIELDS
 from .numerics import RANDOM_BITS
 
-__all__ = ["InstructionLayout", "Stages", "aligned", "constant", "saturated"]
+__all__ = ["APART", "InstructionLayout", "Stages", "aligned", "constant", "saturated"]
+
+APART = {"no_rw_check": 1}
+"""Attributes of a memory of which no word is read, and the data used, in the cycle that writes it."""
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""
@@ -44,12 +47,16 @@ class Stages:
     m : Module
     prefix : str
     known : dict of (name, stage) to Value
+    steady : dict of name to Value
+        What does not change while any word is on its way; no registers are made for it.
     """
 
-    def __init__(self, m, prefix, known):
-        self.m, self.prefix, self.known = m, prefix, known
+    def __init__(self, m, prefix, known, steady=None):
+        self.m, self.prefix, self.known, self.steady = m, prefix, known, steady or {}
 
     def __call__(self, name, stage):
+        if name in self.steady:
+            return self.steady[name]
         if (name, stage) not in self.known:
             before = self(name, stage - 1)
             register = Signal.like(before, name=f"{self.prefix}{stage}_{name}")

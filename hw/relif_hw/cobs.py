@@ -10,6 +10,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import APART
+
 __all__ = ["ByteLayout", "CobsDecoder", "CobsEncoder", "DecodedLayout"]
 
 ByteLayout = data.StructLayout({"data": 8, "last": 1})
@@ -71,7 +73,7 @@ class CobsEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.buffer = buffer = Memory(shape=8, depth=256, init=[])
+        m.submodules.buffer = buffer = Memory(shape=8, depth=256, init=[], attrs=APART)
         write, read = buffer.write_port(), buffer.read_port()
         end = Signal(8, init=1)      # bytes in the buffer, the first code included
         code = Signal(8)             # where the next distance goes

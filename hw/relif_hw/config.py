@@ -26,7 +26,8 @@ class CoreConfig:
     Parameters
     ----------
     lanes : int
-        Lanes P of the array, a power of two from 4 to 128. A memory word holds P elements.
+        Lanes P of the array, a power of two from 1 to 128. A memory word holds P elements. With 1 or 2 a core
+        is *compact*, see `compact`.
     weight_bits : int
         Bits of a weight, 4 to 16, two's complement.
     state_bits : int
@@ -75,7 +76,7 @@ class CoreConfig:
             if field.name != "name":
                 value = getattr(self, field.name)
                 check(field.name, isinstance(value, int) and not isinstance(value, bool), "an integer")
-        check("lanes", _power_of_two(self.lanes) and 4 <= self.lanes <= 128, "a power of two from 4 to 128")
+        check("lanes", _power_of_two(self.lanes) and self.lanes <= 128, "a power of two from 1 to 128")
         check("weight_bits", 4 <= self.weight_bits <= 16, "from 4 to 16")
         check("state_bits", self.state_bits in (16, 18), "16 or 18")
         check("accumulator_bits", 20 <= self.accumulator_bits <= 32, "from 20 to 32")
@@ -87,6 +88,7 @@ class CoreConfig:
         check("queue_depth", 16 <= self.queue_depth <= 1 << 14, "from 16 to 16384")
         check("max_outputs", 4 <= self.max_outputs <= 1024, "from 4 to 1024")
         check("surrogates", self.surrogates in (1, 2, 4), "1, 2 or 4")
+        check("eligibility_words", self.eligibility_words == 0 or not self.compact, "0 in a core of 1 or 2 lanes")
         most = min(self.weight_words, (1 << 16) - 1)
         check("eligibility_words", self.eligibility_words == 0 or 16 <= self.eligibility_words <= most,
               f"0 (none), or from 16 to {most} (a word for each of the synapse memory at most)")
@@ -119,9 +121,53 @@ class CoreConfig:
         return self.eligibility_words > 0
 
     @property
+    def compact(self) -> bool:
+        """Whether the core is built for few logic cells rather than for cycles.
+
+        Such a core has one instruction on its way at a time, fetches it and scales its rows serially, and
+        keeps its weights in single-port memories. What it computes is the same bit for bit.
+        """
+        return self.lanes <= 2
+
+    @property
+    def contexts(self) -> int:
+        """Instructions that may be on their way at once."""
+        return 1 if self.compact else 4
+
+    @property
+    def context_bits(self) -> int:
+        """Bits of the number of one of those."""
+        return max(1, (self.contexts - 1).bit_length())
+
+    @property
     def groups(self) -> int:
-        """Groups of four lanes, which share one hash."""
-        return self.lanes // 4
+        """Groups of four neurons, which share one hash, in a word (or part of one)."""
+        return max(1, self.lanes // 4)
+
+    @property
+    def group_words(self) -> int:
+        """Words that share one hash."""
+        return max(1, 4 // self.lanes)
+
+    @property
+    def weight_address_bits(self) -> int:
+        """Bits of an address in the synapse memory."""
+        return (max(self.weight_words, self.eligibility_words) - 1).bit_length()
+
+    @property
+    def state_address_bits(self) -> int:
+        """Bits of an address in the state memory, or in the eligibility memory, which CLEAR addresses likewise."""
+        return (max(self.state_words, self.eligibility_words) - 1).bit_length()
+
+    @property
+    def neuron_address_bits(self) -> int:
+        """Bits of an address in the spike, accumulator and post-factor memories."""
+        return (self.neuron_words - 1).bit_length()
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of the number of a row: of a neuron within its population."""
+        return (self.neurons - 1).bit_length()
 
     @property
     def neurons(self) -> int:
@@ -140,6 +186,10 @@ class CoreConfig:
 
 def _presets() -> dict[str, CoreConfig]:
     table = [
+        CoreConfig(name="lanes1", lanes=1, state_bits=16, weight_words=65536, state_words=2048,
+                   neuron_words=512, program_length=48, queue_depth=256, max_outputs=32),
+        CoreConfig(name="lanes2", lanes=2, state_bits=16, weight_words=65536, state_words=1024,
+                   neuron_words=256, program_length=48, queue_depth=256, max_outputs=32),
         CoreConfig(name="lanes4", lanes=4, state_bits=16, weight_words=1024, state_words=512,
                    neuron_words=256, program_length=32, queue_depth=256, max_outputs=32),
         CoreConfig(name="lanes8", lanes=8, weight_words=4096, state_words=512, neuron_words=128),

@@ -8,24 +8,26 @@
                                                         └─► synapses ─► eligibility, weights (synaptic cores)
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from .access import Access, AccessLayout
-from .arithmetic import InstructionLayout
+from .arithmetic import APART, InstructionLayout
+from .compact import Hasher, SerialScaler
 from .config import CoreConfig
 from .error import ErrorUnit
-from .isa import INSTRUCTION_BITS, INSTRUCTION_WORDS, Flag, Opcode, Register, Space
+from .isa import INSTRUCTION_WORDS, Flag, Opcode, Register, Space
 from .issue import Issue
 from .lanes import Lanes
 from .random import KeyUnit
 from .scaler import Scaler
-from .scanner import CONTEXTS, Scanner, Source
+from .scanner import Scanner, Source
 from .sender import Sender
 from .sequencer import Sequencer
 from .synapses import Synapses
+from .weights import WeightMemory
 
 __all__ = ["Core"]
 
@@ -75,23 +77,21 @@ class Core(wiring.Component):
 
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.scanner = scanner = Scanner(config)
-        m.submodules.scaler = scaler = Scaler(config)
+        m.submodules.scaler = scaler = SerialScaler(config) if config.compact else Scaler(config)
         m.submodules.issue = issue = Issue(config)
         m.submodules.lanes = array = Lanes(config)
         m.submodules.error = error = ErrorUnit(config)
         m.submodules.sender = sender = Sender(config)
         m.submodules.access = access = Access(config)
-        m.submodules.keys = keys = KeyUnit()
+        m.submodules.keys = keys = Hasher() if config.compact else KeyUnit()
 
         # The memories.
-        m.submodules.weights = weights = Memory(shape=lanes * weight_bits, depth=config.weight_words, init=[])
-        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[])
-        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[])
+        m.submodules.weights = weights = WeightMemory(config)
+        apart = APART if config.compact else {}
+        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[], attrs=apart)
+        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=apart)
         m.submodules.spikes = spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
-        m.submodules.program = program = Memory(
-            shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[])
         reads = {
-            Source.WEIGHTS: (weights.read_port(), array.weights_enable, array.weights_address),
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
             Source.POST: (post.read_port(), array.post_enable, array.post_address),
         }
@@ -101,11 +101,10 @@ class Core(wiring.Component):
                 shape=lanes * bits, depth=config.eligibility_words, init=[])
             reads[Source.ELIGIBILITY] = (
                 eligibility.read_port(), synapses.eligibility_enable, synapses.eligibility_address)
-            for source, name in ((Source.WEIGHTS, "weights"), (Source.POST, "post")):
-                port, enable, address = reads[source]
-                mine = getattr(synapses, f"{name}_enable")
-                reads[source] = port, enable | mine, Mux(mine, getattr(synapses, f"{name}_address"), address)
-                m.d.comb += getattr(synapses, name).eq(port.data)
+            port, enable, address = reads[Source.POST]
+            mine = synapses.post_enable
+            reads[Source.POST] = port, enable | mine, Mux(mine, synapses.post_address, address)
+            m.d.comb += [synapses.post.eq(port.data), synapses.weights.eq(weights.read_data)]
         spikes_write = spikes.write_port()
         spikes_read = spikes.read_port(transparent_for=[spikes_write])
         for source, (port, enable, address) in reads.items():
@@ -113,8 +112,16 @@ class Core(wiring.Component):
                 port.en.eq(enable | (scanner.read_enable & (scanner.read_source == source))),
                 port.addr.eq(Mux(enable, address, scanner.read_address)),
             ]
+        enable, address = array.weights_enable, array.weights_address
+        if config.synaptic:
+            mine = synapses.weights_enable
+            enable, address = enable | mine, Mux(mine, synapses.weights_address, address)
+        scanned = scanner.read_source == Source.WEIGHTS         # by host access alone
         m.d.comb += [
-            scanner.weights.eq(reads[Source.WEIGHTS][0].data), array.weights.eq(reads[Source.WEIGHTS][0].data),
+            weights.read_enable.eq(enable | (scanner.read_enable & scanned)),
+            weights.read_address.eq(Mux(scanned, scanner.read_address, address)),
+            issue.ready.eq(array.ready),
+            scanner.weights.eq(weights.read_data), array.weights.eq(weights.read_data),
             scanner.state.eq(reads[Source.STATE][0].data), array.state.eq(reads[Source.STATE][0].data),
             scanner.post.eq(reads[Source.POST][0].data), array.post.eq(reads[Source.POST][0].data),
             scanner.spikes.eq(spikes_read.data), array.spikes.eq(spikes_read.data),
@@ -135,10 +142,18 @@ class Core(wiring.Component):
             ]
         connect(m, scanner.items, scaler.i)
         connect(m, scaler.o, issue.i)
-        for c in range(CONTEXTS):
-            m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
+        for c in range(config.contexts):
+            if not config.compact:
+                m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
+        if config.compact:                  # rows are of the program alone
+            m.d.comb += [
+                issue.contexts[0].eq(sequencer.dispatch.payload), scaler.instruction.eq(sequencer.dispatch.payload),
+                scaler.done.eq(keys.done), scaler.hash.eq(keys.hash),
+                keys.start.eq(scaler.start), keys.feedback.eq(scaler.feedback), keys.offset.eq(scaler.offset),
+            ]
+        else:
+            m.d.comb += [scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key)]
         m.d.comb += [
-            scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key),
             array.word.eq(issue.word), array.valid.eq(to_lanes),
             issue.fenced.eq(array.busy | error.busy | in_synapses),
         ]
@@ -174,12 +189,13 @@ class Core(wiring.Component):
                 scanner.i.payload.eq(sequencer.dispatch.payload), scanner.i.valid.eq(sequencer.dispatch.valid),
                 sequencer.dispatch.ready.eq(scanner.i.ready),
             ]
+        m.d["sync" if config.compact else "comb"] += sequencer.quiet.eq(quiet)
         with m.If(sequencer.begin):
             m.d.sync += live.eq(0)
         with m.Elif(array.live | error.live):
             m.d.sync += live.eq(1)
         m.d.comb += [
-            sequencer.quiet.eq(quiet), sequencer.live.eq(live), sequencer.keys_ready.eq(keys.ready),
+            sequencer.live.eq(live), sequencer.keys_ready.eq(keys.ready),
             sequencer.hold.eq(access.busy), access.grant.eq(sequencer.idle), self.idle.eq(
                 sequencer.idle & ~access.busy),
         ]
@@ -195,27 +211,30 @@ class Core(wiring.Component):
             array.poke_clear.eq(error.poke_clear),
         ]
         results = Cat(array.result)
-        writes = [
-            (weights, Space.WEIGHTS, array.write_weights, array.write_weights_address,
-             Cat(result[:weight_bits] for result in array.result)),
-            (state, Space.STATE, array.write_state, array.write_state_address, results),
-        ]
+        memories = [(state.write_port(), Space.STATE, array.write_state, array.write_state_address, results)]
+        weight_write, weight_address = array.write_weights, array.write_weights_address
+        weight_word = Cat(Cat(result[:weight_bits - 1], result[-1]) if config.compact else result[:weight_bits]
+                          for result in array.result)
         if config.synaptic:
-            memory, space, write, address, word = writes[0]
             mine = synapses.write_weights
-            writes[0] = (memory, space, write | mine, Mux(mine, synapses.write_weights_address, address),
-                         Mux(mine, synapses.weights_result, word))
+            weight_write, weight_address = weight_write | mine, Mux(
+                mine, synapses.write_weights_address, weight_address)
+            weight_word = Mux(mine, synapses.weights_result, weight_word)
             mine = synapses.write_eligibility
-            writes.append((eligibility, Space.ELIGIBILITY, array.write_eligibility | mine,
-                           Mux(mine, synapses.write_eligibility_address, array.write_state_address),
-                           Mux(mine, synapses.eligibility_result, results)))
-        for memory, space, write, address, word in writes:
-            port = memory.write_port()
+            memories.append((eligibility.write_port(), Space.ELIGIBILITY, array.write_eligibility | mine,
+                             Mux(mine, synapses.write_eligibility_address, array.write_state_address),
+                             Mux(mine, synapses.eligibility_result, results)))
+        for port, space, write, address, word in memories:
             committed = access.write & (access.space == space)
             m.d.comb += [
                 port.en.eq(write | committed), port.addr.eq(Mux(committed, access.address, address)),
                 port.data.eq(word),
             ]
+        committed = access.write & (access.space == Space.WEIGHTS)
+        m.d.comb += [
+            weights.write_enable.eq(weight_write | committed), weights.write_data.eq(weight_word),
+            weights.write_address.eq(Mux(committed, access.address, weight_address)),
+        ]
         post_write = post.write_port()
         committed = access.write & (access.space == Space.POST)
         m.d.comb += [
@@ -255,34 +274,20 @@ class Core(wiring.Component):
         ]
 
         # Program, tables and registers.
-        program_read, program_write = program.read_port(), program.write_port(granularity=32)
         m.d.comb += [
-            program_read.en.eq(sequencer.fetch | access.program_enable),
-            program_read.addr.eq(Mux(access.busy, access.address, sequencer.fetch_address)),
-            sequencer.fetched.eq(program_read.data[:INSTRUCTION_BITS]),
-            access.program_data.eq(program_read.data),
-            program_write.en.eq(access.program_write), program_write.addr.eq(access.address),
-            program_write.data.eq(access.program_value.replicate(INSTRUCTION_WORDS)),
             array.table_write.eq(access.table_write), array.table_read.eq(access.table_read),
             array.table_address.eq(access.address), array.table_value.eq(access.table_value),
             access.table_data.eq(array.table_data),
         ]
-        registers = {register: Signal(32, name=register.name.lower()) for register in Register}
-        ticked, started = Signal(), Signal()
-        m.d.sync += [ticked.eq(sequencer.end), started.eq(1)]
-        with m.If(sequencer.end):
-            m.d.sync += registers[Register.TICK].eq(registers[Register.TICK] + 1)
-        for register, signal in registers.items():
-            m.d.comb += access.registers[register].eq(signal)
-            with m.If(access.register_write & (access.address == register)):
-                m.d.sync += signal.eq(access.register_value)
-        register_written = Signal()
-        m.d.sync += register_written.eq(access.register_write)
-        m.d.comb += [
-            keys.seed.eq(registers[Register.SEED]), keys.feedback_seed.eq(registers[Register.FEEDBACK_SEED]),
-            keys.tick.eq(registers[Register.TICK]),
-            keys.changed.eq(ticked | register_written | ~started),
-        ]
+        self._program(m, sequencer, access)
+        if config.compact:
+            m.d.comb += [
+                keys.read.eq(access.table_read), keys.write.eq(access.register_write), keys.address.eq(access.address),
+                keys.value.eq(access.register_value), keys.tick.eq(sequencer.end), access.register_data.eq(keys.data),
+                access.ready.eq(keys.ready),
+            ]
+        else:
+            self._registers(m, sequencer, access, keys)
 
         # For measurements: the instruction whose word enters the lanes; without one, that whose rows are
         # waited for, or whose results are, where a fence holds the next; a tick begins with its first.
@@ -295,6 +300,48 @@ class Core(wiring.Component):
         with m.Elif(scanner.busy & ~issue.held):
             m.d.comb += working.eq(scanner.oldest)
         with m.Else():
-            m.d.comb += working.eq(Mux(before == Opcode.END, sequencer.fetched.opcode, before))
+            m.d.comb += working.eq(Mux(before == Opcode.END, sequencer.dispatch.payload.opcode, before))
         m.d.comb += [self.profile_issue.eq(issue.valid), self.profile_opcode.eq(working)]
         return m
+
+    def _program(self, m, sequencer, access):
+        """The program memory: an instruction in a word, or in a compact core in `INSTRUCTION_WORDS` words."""
+        config = self.config
+        value = access.program_value
+        if config.compact:
+            m.submodules.program = program = Memory(
+                shape=32, depth=INSTRUCTION_WORDS * config.program_length, init=[], attrs=APART)
+            read, write = program.read_port(), program.write_port()
+            address = (access.address[:8] << 2) + access.address[:8] + access.element      # times INSTRUCTION_WORDS
+            m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]
+        else:
+            m.submodules.program = program = Memory(
+                shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[])
+            read, write = program.read_port(), program.write_port(granularity=32)
+            address = access.address
+            m.d.comb += [write.en.eq(access.program_write), write.data.eq(value.replicate(INSTRUCTION_WORDS))]
+        m.d.comb += [
+            read.en.eq(sequencer.fetch | access.program_enable),
+            read.addr.eq(Mux(access.busy, address, sequencer.fetch_address)), write.addr.eq(address),
+            sequencer.fetched.eq(read.data[:len(Value.cast(sequencer.fetched))]), access.program_data.eq(read.data),
+        ]
+
+    def _registers(self, m, sequencer, access, keys):
+        """The registers, and the keys that follow from them."""
+        registers = {register: Signal(32, name=register.name.lower()) for register in Register}
+        ticked, started = Signal(), Signal()
+        m.d.sync += [ticked.eq(sequencer.end), started.eq(1)]
+        with m.If(sequencer.end):
+            m.d.sync += registers[Register.TICK].eq(registers[Register.TICK] + 1)
+        for register, signal in registers.items():
+            with m.If(access.address == register):
+                m.d.comb += access.register_data.eq(signal)
+            with m.If(access.register_write & (access.address == register)):
+                m.d.sync += signal.eq(access.register_value)
+        register_written = Signal()
+        m.d.sync += register_written.eq(access.register_write)
+        m.d.comb += [
+            keys.seed.eq(registers[Register.SEED]), keys.feedback_seed.eq(registers[Register.FEEDBACK_SEED]),
+            keys.tick.eq(registers[Register.TICK]),
+            keys.changed.eq(ticked | register_written | ~started),
+        ]

@@ -11,7 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import InstructionLayout, constant, saturated
+from .arithmetic import APART, InstructionLayout, constant, saturated
 from .config import CoreConfig
 from .isa import VALUE_BITS, VALUE_FRACTION, Flag
 from .numerics import EXP_TABLE, RECIPROCAL_TABLE
@@ -76,11 +76,12 @@ class ErrorUnit(wiring.Component):
         count_bits = (config.max_outputs - 1).bit_length()
         sum_bits = _EXP_BITS + count_bits
 
-        m.submodules.buffer = buffer = Memory(shape=signed(bits), depth=config.max_outputs, init=[])
+        m.submodules.buffer = buffer = Memory(shape=signed(bits), depth=config.max_outputs, init=[], attrs=APART)
         m.submodules.exp = exp = Memory(shape=_EXP_BITS, depth=len(EXP_TABLE), init=EXP_TABLE)
         m.submodules.reciprocal = reciprocal = Memory(
             shape=_EXP_BITS, depth=len(RECIPROCAL_TABLE), init=RECIPROCAL_TABLE)
-        m.submodules.targets = targets = Memory(shape=signed(VALUE_BITS), depth=config.max_outputs, init=[])
+        m.submodules.targets = targets = Memory(
+            shape=signed(VALUE_BITS), depth=config.max_outputs, init=[], attrs=APART)
         store, load = buffer.write_port(), buffer.read_port()
         target_write, target_read = targets.write_port(), targets.read_port()
         exp_read, reciprocal_read = exp.read_port(), reciprocal.read_port()
@@ -100,13 +101,19 @@ class ErrorUnit(wiring.Component):
         m.d.sync += product.eq(mul_a * mul_b)
 
         # k of each stage after the buffer's address; stage 1 is the buffer's data.
-        stages = 5
+        # In a compact core a neuron goes through them all before the next one comes, and is poked at e4.
+        stages = 4 if config.compact else 5
         valid = [Signal(name=f"e{n}_valid") for n in range(stages + 1)]
-        index = [Signal.like(k, name=f"e{n}_k") for n in range(stages + 1)]
+        index = [k] * (stages + 1) if config.compact else [
+            k, *(Signal.like(k, name=f"e{n}_k") for n in range(1, stages + 1))]
         for n in range(stages):
-            m.d.sync += [valid[n + 1].eq(valid[n]), index[n + 1].eq(index[n])]
+            m.d.sync += valid[n + 1].eq(valid[n])
+            if not config.compact:
+                m.d.sync += index[n + 1].eq(index[n])
         flowing = Cat(valid).any()
-        m.d.comb += [index[0].eq(k), load.en.eq(valid[0]), load.addr.eq(k[:count_bits])]
+        enter = (k != count) & ~Cat(valid[1:]).any() if config.compact else k != count
+        leave = valid[stages] if config.compact else valid[0]
+        m.d.comb += [load.en.eq(valid[0]), load.addr.eq(k[:count_bits])]
 
         distance = Signal(signed(bits + 1))
         m.d.comb += distance.eq(maximum - load.data)
@@ -119,10 +126,8 @@ class ErrorUnit(wiring.Component):
         m.d.comb += power.eq(Mux(vanished, 0, exp_read.data >> exponent))
 
         # out: p at e3, error at e4, poked at e5.
-        raw = [Signal(signed(bits), name=f"e{n}_u") for n in (2, 3)]
-        m.d.sync += [raw[0].eq(load.data), raw[1].eq(raw[0])]
         shifted = (product >> (_EXP_BITS + _LEAST_LEAD - fraction - 1)) >> lead
-        output = Mux(softmax, ((shifted + 1) >> 1)[:bits].as_signed(), raw[1])
+        output = Mux(softmax, ((shifted + 1) >> 1)[:bits].as_signed(), product[:bits].as_signed())
         error_4 = Signal(signed(bits))
         wanted = Mux(analog, target_read.data << fraction - VALUE_FRACTION, Mux(index[3] == self.target, one, 0))
         m.d.sync += error_4.eq(saturated(wanted - output, bits))
@@ -134,27 +139,32 @@ class ErrorUnit(wiring.Component):
         size = Mux(error_4 < 0, -error_4, error_4)
         write_next = Signal()
         error_5 = Signal(signed(bits))
-        m.d.sync += error_5.eq(Mux(size < dead, 0, error_4))
+        m.d["comb" if config.compact else "sync"] += error_5.eq(Mux(size < dead, 0, error_4))
         putting = Signal()
+
+        instruction = self.instruction
+        settings = [
+            softmax.eq((instruction.flags & Flag.SOFTMAX) != 0), analog.eq((instruction.flags & Flag.ANALOG) != 0),
+            gain.eq(instruction.x), dead.eq(instruction.z), base.eq(instruction.c),
+            one.eq(Mux((instruction.flags & Flag.SOFTMAX) != 0, 1 << fraction, constant(instruction.y, bits))),
+        ]
+        if config.compact:                            # the instruction stays
+            m.d.comb += [*settings, count.eq(instruction.rows)]
 
         with m.FSM() as fsm:
             with m.State("collect"):
-                item, instruction = self.i.payload, self.instruction
+                item = self.i.payload
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     with m.If(item.end):
-                        m.d.sync += [
-                            softmax.eq((instruction.flags & Flag.SOFTMAX) != 0),
-                            analog.eq((instruction.flags & Flag.ANALOG) != 0),
-                            gain.eq(instruction.x), dead.eq(instruction.z), base.eq(instruction.c),
-                            one.eq(Mux((instruction.flags & Flag.SOFTMAX) != 0, 1 << fraction,
-                                       constant(instruction.y, bits))),
-                            k.eq(0), total.eq(0), lead.eq(sum_bits - 1 - _LEAST_LEAD),
-                        ]
+                        m.d.sync += [k.eq(0), total.eq(0), lead.eq(sum_bits - 1 - _LEAST_LEAD)]
+                        if not config.compact:
+                            m.d.sync += settings
                         m.next = "start"
                     with m.Else():
                         m.d.comb += store.en.eq(1)
-                        m.d.sync += count.eq(item.row + 1)
+                        if not config.compact:
+                            m.d.sync += count.eq(item.row + 1)
                         with m.If((item.row == 0) | (item.value > maximum)):
                             m.d.sync += maximum.eq(item.value)
                 m.d.comb += [store.addr.eq(item.row[:count_bits]), store.data.eq(item.value)]
@@ -166,11 +176,11 @@ class ErrorUnit(wiring.Component):
                     m.next = "out"
             with m.State("exp"):
                 m.d.comb += [
-                    valid[0].eq(k != count), store.en.eq(valid[4]), store.addr.eq(index[4][:count_bits]),
+                    valid[0].eq(enter), store.en.eq(valid[4]), store.addr.eq(index[4][:count_bits]),
                     store.data.eq(power),
                 ]
                 m.d.sync += [
-                    k.eq(k + valid[0]),
+                    k.eq(k + leave),
                     mul_a.eq(Mux(distance[bits - 1], (1 << bits - 1) - 1, distance)), mul_b.eq(gain),
                 ]
                 with m.If(valid[4]):
@@ -186,18 +196,18 @@ class ErrorUnit(wiring.Component):
             with m.State("reciprocal"):
                 m.next = "out"
             with m.State("out"):
-                m.d.comb += [valid[0].eq(k != count), putting.eq(valid[5])]
-                m.d.sync += [k.eq(k + valid[0]), mul_a.eq(load.data), mul_b.eq(reciprocal_read.data)]
+                m.d.comb += [valid[0].eq(enter), putting.eq(valid[stages])]
+                m.d.sync += [k.eq(k + leave), mul_a.eq(load.data), mul_b.eq(Mux(softmax, reciprocal_read.data, 1))]
                 with m.If(~flowing & ~write_next):
                     m.next = "collect"
         m.d.comb += self.busy.eq(~fsm.ongoing("collect"))
         m.d.comb += reciprocal_read.addr.eq(total[-10:-1])
 
         # Errors go to the result registers lane by lane; a full word is written one cycle later.
-        lane = index[5][:lane_bits]
-        last = (lane == config.lanes - 1) | (index[5] == count - 1)
+        lane = index[stages][:lane_bits]
+        last = (lane == config.lanes - 1) | (index[stages] == count - 1)
         word = Signal(16)
-        m.d.sync += [write_next.eq(putting & last), word.eq(base + (index[5] >> lane_bits))]
+        m.d.sync += [write_next.eq(putting & last), word.eq(base + (index[stages] >> lane_bits))]
         with m.If(putting):
             m.d.comb += [self.poke_lane.eq(1 << lane), self.poke_value.eq(error_5), self.live.eq(error_5 != 0)]
         with m.If(write_next):

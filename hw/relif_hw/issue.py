@@ -9,7 +9,6 @@ from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
 from .scaler import is_scaled, row_layout
-from .scanner import CONTEXTS
 
 __all__ = ["Issue", "word_layout"]
 
@@ -20,23 +19,29 @@ def word_layout(config: CoreConfig) -> data.StructLayout:
         "limit": 1,                             # the word of a threshold's rise, before the one it belongs to
         "leak": signed(config.state_bits),      # LEARN: of the eligibility trace
     } if config.synaptic else {}
+    compact = {
+        "first": 1,                             # first word of the row
+        "begin": config.neuron_address_bits,    # `neuron` of that word, in all rows
+        "part": max(1, (config.group_words - 1).bit_length()),      # which of the words that share a hash
+    } if config.compact else {}
     return data.StructLayout({
         "opcode": Opcode,
         "flags": 7,
         "phase": 1,                 # STEP and wide TRACE: 0 for I or Q, 1 for U or P
         "single": 1,                # TRACE with one exponential
         "last": 1,                  # last word of the row
-        "weight": 16,               # addresses of words
-        "state": 16,
-        "neuron": 16,
-        "target": 16,               # INTEGRATE by target: accumulator word and lane of the row
-        "target_lane": (config.lanes - 1).bit_length(),
+        "weight": config.weight_address_bits,   # addresses of words
+        "state": config.state_address_bits,
+        "neuron": config.neuron_address_bits,
+        "target": config.neuron_address_bits,   # INTEGRATE by target: accumulator word and lane of the row
+        "target_lane": max(1, (config.lanes - 1).bit_length()),
         "scalar": signed(config.state_bits),
         "addend": signed(config.state_bits),    # theta, one, or the threshold's rise at a spike
         "hash": 32,
         "count": 10,                # POST: valid lanes of the last word
         "shift": 4,
         **synaptic,
+        **compact,
     })
 
 
@@ -47,6 +52,9 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
+    In a compact core the instruction stays as it is until its last word has been written, and rows do not overlap
+    where their words are written to memory, so that a word is mostly its addresses.
+
     Parameters
     ----------
     config : CoreConfig
@@ -54,29 +62,30 @@ class Issue(wiring.Component):
     Members
     -------
     i : In(stream of row_layout)
-    contexts : In(InstructionLayout).array(CONTEXTS)
+    contexts : In(InstructionLayout).array(config.contexts)
     fenced : In(1)
         Words issued before have not yet written their results: begin no instruction with a fence.
-    done : Out(CONTEXTS)
+    done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
     held : Out(1)
         A fence holds the next instruction.
-    word : Out(word_layout), valid : Out(1)
-        The word of this cycle.
+    word : Out(word_layout), valid : Out(1), ready : In(1)
+        The word of this cycle; it stays until `ready`, which is ignored in all but a compact core.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
-            "contexts": In(InstructionLayout).array(CONTEXTS),
+            "contexts": In(InstructionLayout).array(config.contexts),
             "fenced": In(1),
-            "done": Out(CONTEXTS),
+            "done": Out(config.contexts),
             "busy": Out(1),
             "held": Out(1),
             "word": Out(word_layout(config)),
             "valid": Out(1),
+            "ready": In(1, init=1),
         })
 
     def elaborate(self, platform):
@@ -84,11 +93,13 @@ class Issue(wiring.Component):
         config, bits = self.config, self.config.state_bits
         lane_bits = (config.lanes - 1).bit_length()
         step = config.groups * GROUP_STEP & HASH_MASK
+        compact = config.compact
+        issued = self.valid & self.ready if compact else self.valid
         row = self.i.payload
         new = Array(self.contexts)[row.context]
 
         running = Signal()
-        left = Signal(16)
+        left = Signal(max(config.state_address_bits, config.neuron_address_bits, len(new.words)) + 1)
         two_phases, phase = Signal(), Signal()
         half = Signal()                       # the row of the second phase has not come yet
         hash_0, hash_1 = Signal(32), Signal(32)
@@ -97,7 +108,7 @@ class Issue(wiring.Component):
         scalar_1 = Signal(signed(bits))
         final = ~two_phases | phase
         adaptive, limited = Signal(), Signal()      # the word of the rise is wanted; it has been
-        limit, limit_address = Signal(), Signal(16)
+        limit, limit_address = Signal(), Signal(config.state_address_bits)
 
         last_word, take, start = Signal(), Signal(), Signal()
         begun = Signal()                      # the first row of the instruction has been taken
@@ -105,34 +116,70 @@ class Issue(wiring.Component):
             limit.eq(adaptive & final & ~limited),
             last_word.eq((left == 1) & final & ~limit),
             # An end passes while the last row is still at work: nothing of its context is needed any more.
-            self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
-            self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(running),
             self.valid.eq(running & ~(phase & half)),
             self.word.eq(word),
             self.word.last.eq(last_word),
             self.word.phase.eq(phase),
-            self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
-            self.word.hash.eq(Mux(phase, hash_1, hash_0)),
         ]
+        if compact:
+            # Rows that only add to accumulators follow each other with a gap of a cycle, in which the scalar of one
+            # and the accumulators of a single word are done with; others when the lanes are empty.
+            adds = ((new.opcode == Opcode.INTEGRATE) & ((new.flags & Flag.BY_TARGET) == 0)) | (
+                new.opcode == Opcode.FEEDBACK)
+            single = (new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)
+            m.d.comb += [
+                self.i.ready.eq(row.end | (half & phase) | (~running & (adds | ~self.fenced))),
+                self.word.begin.eq(new.c),
+                self.word.opcode.eq(new.opcode), self.word.flags.eq(new.flags), self.word.count.eq(new.words),
+                self.word.shift.eq(new.shift), self.word.addend.eq(constant(new.z, bits)),
+                self.word.single.eq(single),
+                self.word.scalar.eq(Mux(is_scaled(new.opcode), word.scalar, Mux(
+                    phase | single, constant(new.y, bits), constant(new.x, bits)))),
+                self.word.hash.eq(hash_0),
+            ]
+        else:
+            m.d.comb += [
+                self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
+                self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
+                self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
+                self.word.hash.eq(Mux(phase, hash_1, hash_0)),
+            ]
         if config.synaptic:
             m.d.comb += [self.word.limit.eq(limit), self.word.state.eq(Mux(limit, limit_address, word.state))]
         with m.If(self.valid & limit):
             m.d.sync += [limited.eq(1), limit_address.eq(limit_address + 1)]
-        with m.Elif(self.valid):
+        with m.Elif(issued):
             m.d.sync += limited.eq(0)
-            m.d.sync += [word.weight.eq(word.weight + 1), word.state.eq(word.state + state_step)]
+            m.d.sync += word.weight.eq(word.weight + 1)
+            if not compact:
+                m.d.sync += word.state.eq(word.state + state_step)
             with m.If(two_phases):
                 m.d.sync += phase.eq(~phase)
             with m.If(final):
-                m.d.sync += [
-                    left.eq(left - 1), word.neuron.eq(word.neuron + 1),
-                    hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step),
-                ]
+                m.d.sync += [left.eq(left - 1), word.neuron.eq(word.neuron + 1)]
+            if compact:         # the hash of the word at hand first, then the other phase's
+                m.d.sync += word.first.eq(0)
+                with m.If(final):
+                    m.d.sync += word.part.eq(word.part + 1)
+                # Of two phases, or of all words, the one at hand and the next: what is added is for the word after.
+                words = config.group_words
+                m.d.sync += hash_1.eq(hash_0 + Mux(word.part >= Mux(two_phases, words - 1, words - 2), step, 0))
+                with m.If(two_phases | ~word.first):
+                    m.d.sync += hash_0.eq(hash_1)
+            else:
+                with m.If(final):
+                    m.d.sync += [hash_0.eq(hash_0 + step), hash_1.eq(hash_1 + step)]
             with m.If(last_word):
                 m.d.sync += running.eq(0)
 
+        if compact:                     # one sum for the first address and all others: of pairs, the second words
+            learns = new.opcode == Opcode.LEARN
+            seconds = (new.opcode == Opcode.POST) | (learns & ((new.flags & Flag.WIDE) != 0))
+            with m.If(start | issued):
+                m.d.sync += word.state.eq(Mux(start, Mux(learns, new.c, new.a), word.state) + Mux(
+                    start, seconds, 1 + seconds))
         by_target = (new.flags & Flag.BY_TARGET) != 0
         wide = (new.flags & Flag.WIDE) != 0
         with m.If(take):
@@ -140,7 +187,8 @@ class Issue(wiring.Component):
             with m.If(row.end):
                 m.d.comb += self.done.eq(1 << row.context)
             with m.Elif(half):
-                m.d.sync += [hash_1.eq(row.hash), half.eq(0)]
+                m.d.sync += half.eq(0)
+                m.d.sync += (hash_0 if compact else hash_1).eq(row.hash)
             with m.Else():
                 m.d.comb += start.eq(1)
         pair = Signal()
@@ -157,18 +205,23 @@ class Issue(wiring.Component):
                 running.eq(1), phase.eq(0), two_phases.eq(pair), half.eq(pair),
                 hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
                 word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
-                word.neuron.eq(new.c), word.state.eq(new.a),
+                word.neuron.eq(new.c),
                 word.scalar.eq(Mux(is_scaled(new.opcode), row.scalar, constant(new.x, bits))),
                 word.addend.eq(constant(new.z, bits)), word.count.eq(new.words), word.shift.eq(new.shift),
                 word.single.eq(0),
-                word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row),
+                word.target.eq(new.c + (row.row >> lane_bits)), word.target_lane.eq(row.row[:lane_bits]),
             ]
+            if compact:
+                m.d.sync += [word.first.eq(1), word.part.eq(0)]
+            else:
+                m.d.sync += word.state.eq(new.a)
             with m.Switch(new.opcode):
                 with m.Case(Opcode.INTEGRATE):
                     with m.If(by_target):
                         m.d.sync += word.neuron.eq(new.a)
                 with m.Case(Opcode.LEARN):
-                    m.d.sync += [word.state.eq(new.c + wide), state_step.eq(1 + wide)]
+                    if not compact:
+                        m.d.sync += [word.state.eq(new.c + wide), state_step.eq(1 + wide)]
                 with m.Case(Opcode.STEP):
                     m.d.sync += left.eq(new.rows)
                 with m.Case(Opcode.TRACE):
@@ -176,7 +229,9 @@ class Issue(wiring.Component):
                     with m.If(~wide):
                         m.d.sync += [word.single.eq(1), word.scalar.eq(constant(new.y, bits))]
                 with m.Case(Opcode.POST):
-                    m.d.sync += [left.eq(new.rows), word.state.eq(new.a + 1), state_step.eq(2)]
+                    m.d.sync += left.eq(new.rows)
+                    if not compact:
+                        m.d.sync += [word.state.eq(new.a + 1), state_step.eq(2)]
                 with m.Case(Opcode.CLEAR, Opcode.REGULATE):
                     m.d.sync += left.eq(new.rows)
         return m

@@ -63,10 +63,10 @@ class Link(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         slots = self.identity.receive_slots
-        m.submodules.receiver = receiver = Receiver()
+        m.submodules.receiver = receiver = Receiver(self.identity.config)
         m.submodules.inbox = inbox = SlotRing(slots)
         m.submodules.player = player = Player(self.identity.config, slots)
-        m.submodules.packer = packer = Packer()
+        m.submodules.packer = packer = Packer(self.identity.config)
         m.submodules.outbox = outbox = SlotRing(self.identity.transmit_slots)
         m.submodules.transmitter = transmitter = Transmitter(self.identity)
 

@@ -4,6 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config import CoreConfig
 from .frames import ELEMENT_MAX_BYTES, LENGTH_INDEX, MAX_PAYLOAD, TYPE_INDEX, FrameType
 
 __all__ = ["Packer"]
@@ -12,6 +13,11 @@ __all__ = ["Packer"]
 class Packer(wiring.Component):
     """Gathers elements of one kind in a frame, and closes it when it is full, when an element of the
     other kind comes, or when told. Takes ceil(bits / 8) + 1 cycles per element.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        In a compact core an element stays at its stream until its last byte has been written.
 
     Members
     -------
@@ -30,6 +36,10 @@ class Packer(wiring.Component):
         No frame is open.
     """
 
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__()
+
     results: In(stream.Signature(32))
     rdata: In(stream.Signature(32))
     size: In(2)
@@ -46,14 +56,21 @@ class Packer(wiring.Component):
         m = Module()
         end = Signal(8)                   # bytes in the open frame
         of_data, next_of_data = Signal(), Signal()
-        element, left = Signal(32), Signal(2)
+        element, left, written = Signal(32), Signal(2), Signal(2)
         accept = Signal()
         waiting = self.results.valid | self.rdata.valid
+        byte = Signal(8)
+        stays = self.config.compact
         m.d.comb += [
-            next_of_data.eq(self.rdata.valid),
             self.rdata.ready.eq(accept), self.results.ready.eq(accept & ~next_of_data),
         ]
+        if stays:
+            m.d.comb += byte.eq(Mux(of_data, self.rdata.payload, self.results.payload).word_select(written, 8))
+        else:
+            m.d.comb += byte.eq(element[:8])
         with m.FSM() as fsm:
+            m.d.comb += next_of_data.eq(Mux(fsm.ongoing("bytes"), of_data, self.rdata.valid) if stays
+                                        else self.rdata.valid)
             with m.State("take"):
                 with m.If(self.discard):
                     m.d.comb += accept.eq(1)
@@ -62,9 +79,10 @@ class Packer(wiring.Component):
                     with m.If((end != 0) & ((of_data != next_of_data) | (end > MAX_PAYLOAD - ELEMENT_MAX_BYTES))):
                         m.next = "type"
                     with m.Elif(~self.full):
-                        m.d.comb += accept.eq(1)
+                        if not stays:
+                            m.d.comb += accept.eq(1)
                         m.d.sync += [
-                            of_data.eq(next_of_data),
+                            of_data.eq(next_of_data), written.eq(0),
                             element.eq(Mux(next_of_data, self.rdata.payload, self.results.payload)),
                             left.eq(Mux(next_of_data, self.size, ELEMENT_MAX_BYTES - 1)),
                         ]
@@ -72,9 +90,11 @@ class Packer(wiring.Component):
                 with m.Elif(self.flush & (end != 0)):
                     m.next = "type"
             with m.State("bytes"):
-                m.d.comb += [self.write.eq(1), self.index.eq(end), self.data.eq(element[:8])]
-                m.d.sync += [end.eq(end + 1), element.eq(element >> 8), left.eq(left - 1)]
+                m.d.comb += [self.write.eq(1), self.index.eq(end), self.data.eq(byte)]
+                m.d.sync += [end.eq(end + 1), element.eq(element >> 8), left.eq(left - 1), written.eq(written + 1)]
                 with m.If(left == 0):
+                    if stays:
+                        m.d.comb += accept.eq(1)
                     m.next = "take"
             with m.State("type"):
                 m.d.comb += [

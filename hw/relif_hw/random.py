@@ -69,12 +69,11 @@ class GroupHash(wiring.Component):
         m.d.sync += [enable_1.eq(self.enable), enable_2.eq(enable_1)]
         for group in range(self.groups):
             y_1, y_2, y_3 = (Signal(32, name=f"y{stage}_{group}") for stage in (1, 2, 3))
-            step = group * GROUP_STEP & HASH_MASK
+            stepped = (self.word_hash + (group * GROUP_STEP & HASH_MASK))[:32]
             with m.If(self.enable):
-                m.d.sync += y_1.eq(self.word_hash + step)
-            turned = y_1 ^ (y_1 >> 14)
+                m.d.sync += y_1.eq(stepped ^ (stepped >> 14))
             with m.If(enable_1):
-                m.d.sync += y_2.eq(turned + (turned << 12))
+                m.d.sync += y_2.eq(y_1 + (y_1 << 12))
             mixed = y_2 ^ (y_2 >> 3)
             with m.If(enable_2):
                 m.d.sync += y_3.eq(mixed + (mixed << 6))

@@ -6,6 +6,8 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect
 
 from .cobs import CobsDecoder
+from .config import CoreConfig
+from .crc import SerialCrc
 from .frames import CRC_BYTES, HEADER_BYTES, LENGTH_INDEX, MAX_FRAME, SEQUENCED, TYPE_INDEX, FrameType
 
 __all__ = ["Receiver"]
@@ -15,6 +17,10 @@ class Receiver(wiring.Component):
     """Takes a frame only when it is whole, its CRC is right and it is the one expected.
 
     A frame is gathered in the slot at the head of the ring; the strobes below come after its end.
+
+    Parameters
+    ----------
+    config : CoreConfig
 
     Members
     -------
@@ -39,6 +45,10 @@ class Receiver(wiring.Component):
         A frame is being checked.
     """
 
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__()
+
     i: In(stream.Signature(8))
     write: Out(1)
     index: Out(8)
@@ -59,7 +69,8 @@ class Receiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.decoder = decoder = CobsDecoder()
-        m.submodules.crc = crc = CRC32_ISO_HDLC().create()
+        m.submodules.crc = crc = SerialCrc() if self.config.compact else CRC32_ISO_HDLC().create()
+        crc_ready = crc.ready if self.config.compact else 1
         connect(m, wiring.flipped(self.i), decoder.i)
         byte = decoder.o
         kind = Signal(8)
@@ -73,12 +84,12 @@ class Receiver(wiring.Component):
         with m.FSM() as fsm:
             with m.State("receive"):
                 m.d.comb += [
-                    byte.ready.eq(1),
+                    byte.ready.eq(crc_ready),
                     crc.valid.eq(byte.valid & ~byte.payload.end),
                     self.index.eq(count - HEADER_BYTES),
                     self.data.eq(byte.payload.data),
                 ]
-                with m.If(byte.valid):
+                with m.If(byte.valid & byte.ready):
                     m.d.sync += fits.eq(byte.payload.ok)
                     with m.If(byte.payload.end):
                         m.next = "check"

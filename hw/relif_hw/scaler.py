@@ -21,7 +21,7 @@ from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import RANDOM_BITS
 from .random import mix_stage
-from .scanner import CONTEXTS, item_layout
+from .scanner import item_layout
 
 __all__ = ["Scaler", "is_scaled", "row_layout"]
 
@@ -40,9 +40,9 @@ def row_layout(config: CoreConfig) -> data.StructLayout:
     """
     return data.StructLayout({
         "end": 1,
-        "context": range(CONTEXTS),
-        "row": 16,
-        "weight": 16,
+        "context": config.context_bits,
+        "row": config.row_bits,
+        "weight": config.weight_address_bits,
         "scalar": signed(config.state_bits),
         "hash": 32,
     })
@@ -58,7 +58,7 @@ class Scaler(wiring.Component):
     Members
     -------
     i : In(stream of item_layout)
-    contexts : In(InstructionLayout).array(CONTEXTS)
+    contexts : In(InstructionLayout).array(config.contexts)
     key, feedback_key : In(32)
         Keys of the random numbers and of the hashed feedback.
     o : Out(stream of row_layout)
@@ -68,7 +68,7 @@ class Scaler(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(item_layout(config))),
-            "contexts": In(InstructionLayout).array(CONTEXTS),
+            "contexts": In(InstructionLayout).array(config.contexts),
             "key": In(32),
             "feedback_key": In(32),
             "o": Out(stream.Signature(row_layout(config))),
@@ -82,7 +82,7 @@ class Scaler(wiring.Component):
         enter = [Signal(name=f"m{n}_enter") for n in range(1, stages + 1)]
         items = [Signal(item_layout(self.config), name=f"m{n}_item") for n in range(1, stages + 1)]
         hashes = [Signal(32, name=f"m{n}_hash") for n in range(1, stages + 1)]
-        addresses = [Signal(16, name=f"m{n}_address") for n in range(1, stages + 1)]
+        addresses = [Signal(self.config.weight_address_bits, name=f"m{n}_address") for n in range(1, stages + 1)]
         learns = [Signal(name=f"m{n}_learns") for n in range(1, stages)]
         drops = [Signal(name=f"m{n}_drops") for n in range(1, stages)]
 
@@ -114,7 +114,7 @@ class Scaler(wiring.Component):
         learn = incoming.opcode == Opcode.LEARN
         synaptic = learn & ((incoming.flags & Flag.SYNAPTIC) != 0)
         factor = Signal(bits)          # the mantissa, B - 1 bits
-        shift_1, base = Signal(6), Signal(16)
+        shift_1, base = Signal(6), Signal(self.config.weight_address_bits)
         plain = Signal()               # needs nothing but its address
         with m.If(enter[0]):
             m.d.sync += [
@@ -127,7 +127,7 @@ class Scaler(wiring.Component):
                 factor.eq(incoming.x[:bits - 1]), shift_1.eq(incoming.shift),
                 addresses[0].eq(item.row * incoming.words), base.eq(incoming.b),
             ]
-        address = Signal(16)
+        address = Signal(self.config.weight_address_bits)
         m.d.comb += [address.eq(addresses[0] + base), pass_by.eq(valid[0] & plain & ~Cat(valid[1:]).any())]
         # M2: products.
         product = Signal(signed(2 * bits - 1))

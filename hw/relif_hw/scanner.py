@@ -3,7 +3,8 @@
     S0 address ─► S1 memory ─► S2 word ─► S3 group of 16 lanes ─► S4 lane ─► items or values
 
 One row leaves per cycle as long as there are any; words and groups without one are passed over.
-Every stage holds what it has until the next one takes it, so gaps close up on the way.
+Every stage holds what it has until the next one takes it, so gaps close up on the way. A compact core goes from S1
+to S4: the lanes of a word are taken one after the other at the output of its memory.
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal, signed
@@ -14,10 +15,7 @@ from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .isa import Flag, Opcode, Space
 
-__all__ = ["CONTEXTS", "READ", "Source", "Scanner", "item_layout"]
-
-CONTEXTS = 4
-"""Instructions that may be on their way at once."""
+__all__ = ["READ", "Source", "Scanner", "item_layout"]
 
 READ = 10
 """Opcode of a word that host access reads; never in a program. `flags` is the space."""
@@ -38,17 +36,23 @@ def item_layout(config: CoreConfig) -> data.StructLayout:
     """A row of context `context`: its number and value; or the `end` of an instruction."""
     return data.StructLayout({
         "end": 1,
-        "context": range(CONTEXTS),
-        "row": 16,
+        "context": config.context_bits,
+        "row": config.row_bits,
         "value": signed(config.state_bits),
     })
+
+
+def _gives_values(opcode):
+    """Whether the rows of an instruction are values."""
+    return (opcode == Opcode.ERROR) | (opcode == Opcode.SEND) | (opcode == READ)
 
 
 class Scanner(wiring.Component):
     """Turns instructions into items.
 
-    `CONTEXTS` instructions may be on their way at once, each in a *context*: while the rows of one
-    are still being worked on, the next ones are scanned.
+    `config.contexts` instructions may be on their way at once, each in a *context*: while the rows of one
+    are still being worked on, the next ones are scanned. The one context of a compact core is the instruction
+    at `i`, which stays there until nothing needs it any more.
 
     Parameters
     ----------
@@ -58,9 +62,9 @@ class Scanner(wiring.Component):
     -------
     i : In(stream of InstructionLayout)
         Instructions, to be taken in order.
-    done : In(CONTEXTS)
+    done : In(config.contexts)
         Bit c: the work of context c is over, it may be used again.
-    contexts : Out(InstructionLayout).array(CONTEXTS)
+    contexts : Out(InstructionLayout).array(config.contexts)
     busy : Out(1)
         Any context is in use.
     oldest : Out(Opcode)
@@ -80,8 +84,8 @@ class Scanner(wiring.Component):
         lanes, bits = config.lanes, config.state_bits
         super().__init__({
             "i": In(stream.Signature(InstructionLayout)),
-            "done": In(CONTEXTS),
-            "contexts": Out(InstructionLayout).array(CONTEXTS),
+            "done": In(config.contexts),
+            "contexts": Out(InstructionLayout).array(config.contexts),
             "busy": Out(1),
             "oldest": Out(Opcode),
             "read_source": Out(Source),
@@ -99,29 +103,38 @@ class Scanner(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, bits = self.config.lanes, self.config.state_bits
-        group_lanes = min(16, lanes)
-        groups = lanes // group_lanes
 
         # Contexts.
-        new = Signal(range(CONTEXTS))
-        in_use = Signal(CONTEXTS)
+        count = self.config.contexts
+        new = Signal(self.config.context_bits)
+        in_use = Signal(count)
         accept = Signal()
-        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(CONTEXTS)]
-        for c in range(CONTEXTS):
+        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(count)]
+        for c in range(count):
             m.d.comb += self.contexts[c].eq(contexts[c])
             with m.If(accept & (new == c)):
-                m.d.sync += [contexts[c].eq(self.i.payload), in_use[c].eq(1)]
+                m.d.sync += in_use[c].eq(1)
             with m.Elif(self.done[c]):
                 m.d.sync += in_use[c].eq(0)
+            if self.config.compact:
+                m.d.comb += contexts[c].eq(self.i.payload)
+            else:
+                with m.If(accept & (new == c)):
+                    m.d.sync += contexts[c].eq(self.i.payload)
         oldest = Signal.like(new)
-        with m.If(self.done.any()):
-            m.d.sync += oldest.eq(oldest + 1)
+        if not self.config.compact:
+            with m.If(accept):
+                m.d.sync += new.eq(new + 1)
+            with m.If(self.done.any()):
+                m.d.sync += oldest.eq(oldest + 1)
         m.d.comb += [self.busy.eq(in_use.any()), self.oldest.eq(Array(c.opcode for c in contexts)[oldest])]
 
         # S0: the address of the next word.
         s0_valid, s0_context, s0_sparse, s0_wide = Signal(), Signal.like(new), Signal(), Signal()
         s0_source = Signal(Source)
-        s0_address, s0_left = Signal(16), Signal(16)      # left: words if sparse, else rows
+        s0_address = Signal(max(
+            self.config.weight_address_bits, self.config.state_address_bits, self.config.neuron_address_bits))
+        s0_left = Signal(self.config.row_bits + 1)        # words if sparse, else rows
         s0_first = Signal(init=1)
         s1_valid, s1_take = Signal(), Signal()
         s0_go, s0_last = Signal(), Signal()
@@ -132,7 +145,8 @@ class Scanner(wiring.Component):
             self.read_address.eq(s0_address),
             self.read_enable.eq(s0_go),
             accept.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq((~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
+            self.i.ready.eq(~in_use[0] if self.config.compact
+                            else (~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
         ]
         with m.If(s0_go):
             m.d.sync += [
@@ -142,14 +156,14 @@ class Scanner(wiring.Component):
             with m.If(s0_last):
                 m.d.sync += s0_valid.eq(0)
         with m.If(accept):
-            m.d.sync += [s0_valid.eq(1), s0_context.eq(new), new.eq(new + 1)]
+            m.d.sync += [s0_valid.eq(1), s0_context.eq(new)]
             self._decode(m, s0_source, s0_sparse, s0_wide, s0_address, s0_left)
 
         # S1: the word is at the memory's output.
         s1_last, s1_context, s1_sparse = Signal(), Signal.like(new), Signal()
         s1_source = Signal(Source)
         s1_count = Signal(range(lanes + 1))               # rows of the word, if not sparse
-        s1_word = Signal(16)
+        s1_word = Signal(self.config.row_bits)
         with m.If(s1_take):
             m.d.sync += s1_valid.eq(0)
         with m.If(s0_go):
@@ -182,10 +196,59 @@ class Scanner(wiring.Component):
         with m.Else():
             m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
 
+        s4 = Signal(item_layout(self.config))
+        s4_valid, s4_take = Signal(), Signal()
+        if self.config.compact:
+            self._take_lanes(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take)
+        else:
+            self._take_groups(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context)
+
+        to_values = Signal()
+        if self.config.compact:
+            with m.If(accept):
+                m.d.sync += to_values.eq(_gives_values(self.i.payload.opcode))
+        else:
+            m.d.comb += to_values.eq(_gives_values(Array(c.opcode for c in contexts)[s4.context]))
+        m.d.comb += [
+            self.items.payload.eq(s4), self.items.valid.eq(s4_valid & ~to_values),
+            self.values.payload.eq(s4), self.values.valid.eq(s4_valid & to_values),
+            s4_take.eq(s4_valid & Mux(to_values, self.values.ready, self.items.ready)),
+        ]
+        return m
+
+    def _take_lanes(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take):
+        """S4 straight from the memory's output, whose lanes are taken one in two cycles, so that no path leads from
+        the streams to the memories."""
+        lanes, bits = self.config.lanes, self.config.state_bits
+        taken, left, after = Signal(lanes), Signal(lanes), Signal(lanes)
+        load = Signal()
+        m.d.comb += [
+            left.eq(marks & ~taken), after.eq(left & (left - 1)),
+            load.eq(s1_valid & (left.any() | s1_last) & ~s4_valid),
+            s1_take.eq(s1_valid & Mux(left.any(), load & ~after.any() & ~s1_last, load | ~s1_last)),
+        ]
+        with m.If(s4_take):
+            m.d.sync += s4_valid.eq(0)
+        with m.If(load):
+            m.d.sync += [s4_valid.eq(1), s4.end.eq(~left.any()), taken.eq(~after)]
+            for lane in reversed(range(lanes)):
+                with m.If(left[lane]):
+                    m.d.sync += [
+                        s4.row.eq(s1_word * lanes + lane),
+                        s4.value.eq(values.word_select(lane, bits).as_signed()),
+                    ]
+        with m.If(s1_take):
+            m.d.sync += taken.eq(0)
+
+    def _take_groups(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context):
+        """S2 to S4: a word, its groups of lanes that have a row, and their lanes."""
+        lanes, bits = self.config.lanes, self.config.state_bits
+        group_lanes = min(16, lanes)
+        groups = lanes // group_lanes
         # S2: a word, and which of its groups are left.
-        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal.like(new)
+        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal.like(s1_context)
         s2_groups, s2_after = Signal(groups), Signal(groups)
-        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits), Signal(16)
+        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits), Signal.like(s1_word)
         s3_valid, s3_take, s3_load = Signal(), Signal(), Signal()
         m.d.comb += [
             s3_load.eq(s2_valid & (~s3_valid | s3_take)),
@@ -204,11 +267,11 @@ class Scanner(wiring.Component):
             ]
 
         # S3: a group, and which of its lanes are left; or the end of the instruction.
-        s3_end, s3_context = Signal(), Signal.like(new)
+        s3_end, s3_context = Signal(), Signal.like(s1_context)
+        s4_load = Signal()
         s3_marks, s3_after = Signal(group_lanes), Signal(group_lanes)
         s3_values = Signal(group_lanes * bits)
-        s3_base = Signal(16)
-        s4_valid, s4_take, s4_load = Signal(), Signal(), Signal()
+        s3_base = Signal(self.config.row_bits)
         m.d.comb += [
             s4_load.eq(s3_valid & (~s4_valid | s4_take)),
             s3_after.eq(s3_marks & (s3_marks - 1)),
@@ -231,7 +294,6 @@ class Scanner(wiring.Component):
                     ]
 
         # S4: a row.
-        s4 = Signal(item_layout(self.config))
         with m.If(s4_take):
             m.d.sync += s4_valid.eq(0)
         with m.If(s4_load):
@@ -242,16 +304,6 @@ class Scanner(wiring.Component):
                         s4.row.eq(s3_base + lane),
                         s4.value.eq(s3_values.word_select(lane, bits).as_signed()),
                     ]
-
-        to_values = Signal()
-        opcode = Array(c.opcode for c in contexts)[s4.context]
-        m.d.comb += [
-            to_values.eq((opcode == Opcode.ERROR) | (opcode == Opcode.SEND) | (opcode == READ)),
-            self.items.payload.eq(s4), self.items.valid.eq(s4_valid & ~to_values),
-            self.values.payload.eq(s4), self.values.valid.eq(s4_valid & to_values),
-            s4_take.eq(s4_valid & Mux(to_values, self.values.ready, self.items.ready)),
-        ]
-        return m
 
     def _decode(self, m, source, sparse, wide, address, left):
         """What an instruction scans."""

@@ -1,19 +1,22 @@
 """The sequencer: takes events and ticks from the queue and runs the tick program."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Signal, Value, signed
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import ADDRESS_BITS, VALUE_BITS, Flag, Opcode
+from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
+from .queue import Queue
 
 __all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
     """Runs the program once for each tick, one instruction per cycle where nothing stands in the way.
+
+    In a compact core an instruction is fetched in parts, when all before it have written their results, and stays
+    at `dispatch` until it has written its own.
 
     Parameters
     ----------
@@ -27,13 +30,13 @@ class Sequencer(wiring.Component):
         A spike to set.
     value : Out(14), value_index : Out(16), value_valid : Out(1)
         A target value to set, and its output.
-    fetch_address : Out(8), fetch : Out(1), fetched : In(InstructionLayout)
+    fetch_address : Out(11), fetch : Out(1), fetched : In(InstructionLayout), or In(32) in a compact core
         The program memory.
     dispatch : Out(stream of InstructionLayout)
     target : Out(11)
         The class of this tick.
     quiet : In(1)
-        All dispatched instructions have written their results.
+        All dispatched instructions have written their results; a cycle late in a compact core.
     live : In(1)
         A post factor of this tick is not zero; without any, LEARN has nothing to do.
     keys_ready : In(1)
@@ -56,9 +59,9 @@ class Sequencer(wiring.Component):
             "value": Out(signed(VALUE_BITS)),
             "value_index": Out(16),
             "value_valid": Out(1),
-            "fetch_address": Out(8),
+            "fetch_address": Out(11),
             "fetch": Out(1),
-            "fetched": In(InstructionLayout),
+            "fetched": In(32) if config.compact else In(InstructionLayout),
             "dispatch": Out(stream.Signature(InstructionLayout)),
             "target": Out(11),
             "quiet": In(1),
@@ -71,13 +74,28 @@ class Sequencer(wiring.Component):
             "end": Out(1),
         })
 
+    def _widths(self):
+        """Bits of each field of an instruction that mean something in this core: a compact one keeps no others."""
+        config = self.config
+        if not config.compact:
+            return FIELDS
+        address = max(config.state_address_bits, config.neuron_address_bits)
+        narrow = {
+            "words": config.neuron_address_bits + 1, "a": address, "b": config.weight_address_bits, "c": address,
+            "rows": max(config.row_bits, address) + 1,
+            "x": config.state_bits, "y": config.state_bits, "z": config.state_bits,
+        }
+        return {name: min(bits, narrow.get(name, bits)) for name, bits in FIELDS.items()}
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=16, depth=self.config.queue_depth)
+        m.submodules.queue = queue = Queue(16, self.config.queue_depth)
         entry = queue.r_data
         flags = Signal(4)
-        address = Signal(8)
-        instruction = self.fetched
+        compact = self.config.compact
+        address = Signal(11 if compact else 8)
+        instruction = Signal(InstructionLayout) if compact else self.fetched
+        part = Signal(range(INSTRUCTION_WORDS))
         next_instruction = Signal()
         skip = Signal()
 
@@ -86,7 +104,7 @@ class Sequencer(wiring.Component):
             self.entries.ready.eq(queue.w_rdy),
             self.event_address.eq(entry[:ADDRESS_BITS]),
             self.value.eq(entry[:VALUE_BITS].as_signed()),
-            self.dispatch.payload.eq(instruction),
+            *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
             skip.eq(((instruction.when & ~flags) != 0)
                     | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
@@ -97,7 +115,7 @@ class Sequencer(wiring.Component):
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
                 m.d.comb += issue_waits.eq(1)
-        waits = instruction.fence & ~self.quiet & ~issue_waits
+        waits = 0 if compact else instruction.fence & ~self.quiet & ~issue_waits
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
@@ -110,7 +128,7 @@ class Sequencer(wiring.Component):
                         m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
                         m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1),
                                      self.value_index.eq(0)]
-                        m.next = "run"
+                        m.next = "load" if compact else "run"
             with m.State("run"):
                 with m.If(skip):
                     m.d.comb += next_instruction.eq(1)
@@ -121,12 +139,37 @@ class Sequencer(wiring.Component):
                         m.next = "idle"
                 with m.Else():
                     m.d.comb += [
-                        self.dispatch.valid.eq(~waits),
+                        self.dispatch.valid.eq(1 if compact else ~waits),
                         next_instruction.eq(self.dispatch.valid & self.dispatch.ready),
                     ]
-                m.d.comb += self.fetch.eq(next_instruction)
-                with m.If(next_instruction):
-                    m.d.sync += address.eq(address + 1)
-        m.d.comb += self.running.eq(fsm.ongoing("run"))
-        m.d.comb += self.idle.eq(fsm.ongoing("idle") & (queue.level == 0) & ~self.entries.valid & self.quiet)
+                if compact:
+                    with m.If(next_instruction):
+                        m.next = "begun"
+                else:
+                    m.d.comb += self.fetch.eq(next_instruction)
+                    with m.If(next_instruction):
+                        m.d.sync += address.eq(address + 1)
+            if compact:
+                with m.State("begun"):          # or skipped
+                    m.next = "work"
+                with m.State("work"):
+                    with m.If(self.quiet):
+                        m.d.comb += self.fetch.eq(1)
+                        m.d.sync += address.eq(address + 1)
+                        m.next = "load"
+                with m.State("load"):
+                    whole = Value.cast(instruction)
+                    for k in range(INSTRUCTION_WORDS):
+                        with m.If(part == k):
+                            bits = whole[32 * k:32 * (k + 1)]
+                            m.d.sync += bits.eq(self.fetched)
+                    m.d.sync += part.eq(part + 1)
+                    with m.If(part == INSTRUCTION_WORDS - 1):
+                        m.d.sync += part.eq(0)
+                        m.next = "run"
+                    with m.Else():
+                        m.d.comb += self.fetch.eq(1)
+                        m.d.sync += address.eq(address + 1)
+        m.d.comb += self.running.eq(~fsm.ongoing("idle"))
+        m.d.comb += self.idle.eq(fsm.ongoing("idle") & queue.empty & ~self.entries.valid & self.quiet)
         return m

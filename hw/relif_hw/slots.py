@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import APART
 from .frames import SLOT_BYTES
 
 __all__ = ["SlotRing"]
@@ -50,7 +51,7 @@ class SlotRing(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.slots * SLOT_BYTES, init=[])
+        m.submodules.memory = memory = Memory(shape=8, depth=self.slots * SLOT_BYTES, init=[], attrs=APART)
         write, read = memory.write_port(), memory.read_port()
         head = Signal.like(self.tail)
         m.d.comb += [

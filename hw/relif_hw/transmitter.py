@@ -6,6 +6,7 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect
 
 from .cobs import CobsEncoder
+from .crc import SerialCrc
 from .frames import CRC_BYTES, HEADER_BYTES, LENGTH_INDEX, TYPE_INDEX, FrameType, Identity
 
 __all__ = ["Transmitter"]
@@ -59,7 +60,9 @@ class Transmitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC().create()
+        compact = self.identity.config.compact
+        m.submodules.crc = crc = SerialCrc() if compact else CRC32_ISO_HDLC().create()
+        crc_ready = crc.ready if compact else 1
         m.submodules.encoder = encoder = CobsEncoder()
         connect(m, wiring.flipped(self.o), encoder.o)
         payload = self.identity.pack()
@@ -126,7 +129,7 @@ class Transmitter(wiring.Component):
                 m.d.sync += left.eq(self.read_data)
                 m.next = "header"
             with m.State("header"):
-                m.d.comb += [byte.valid.eq(1), byte.payload.data.eq(header[:8]), crc.valid.eq(taken)]
+                m.d.comb += [byte.valid.eq(crc_ready), byte.payload.data.eq(header[:8]), crc.valid.eq(taken)]
                 with m.If(taken):
                     m.d.sync += [header.eq(header >> 8), count.eq(count + 1)]
                     with m.If(count == HEADER_BYTES - 1):
@@ -135,7 +138,7 @@ class Transmitter(wiring.Component):
                             m.next = "payload"
             with m.State("payload"):
                 m.d.comb += [
-                    byte.valid.eq(1), crc.valid.eq(taken), self.read_index.eq(index + byte.ready),
+                    byte.valid.eq(crc_ready), crc.valid.eq(taken), self.read_index.eq(index + taken),
                     byte.payload.data.eq(Mux(of_ring, self.read_data, rom[index[:len(payload).bit_length()]])),
                 ]
                 with m.If(taken):
@@ -144,7 +147,7 @@ class Transmitter(wiring.Component):
                         m.next = "crc"
             with m.State("crc"):
                 m.d.comb += [
-                    byte.valid.eq(1), byte.payload.data.eq(crc.crc.word_select(count, 8)),
+                    byte.valid.eq(crc_ready), byte.payload.data.eq(crc.crc.word_select(count, 8)),
                     byte.payload.last.eq(count == CRC_BYTES - 1),
                 ]
                 with m.If(taken):

@@ -226,7 +226,8 @@ def compile(network: Network, config: CoreConfig, *,
     compiled, problems = _build(network, config, names)
     if not problems:
         return compiled
-    fits = next((p.name for p in PRESETS.values() if not _build(network, p, names)[1]), None)
+    candidates = sorted(PRESETS.values(), key=lambda p: p.compact and not config.compact)    # slower ones last
+    fits = next((p.name for p in candidates if not _build(network, p, names)[1]), None)
     advice = (f"preset {fits!r} would hold it" if fits else
               "no preset would hold it, a configuration of its own may (--config)")
     raise CompileError(f"the network does not fit core {config.name!r}: {'; '.join(problems)}; {advice}")

@@ -7,7 +7,7 @@ from streams import simulate, sink, source
 
 from relif_hw.access import Access
 from relif_hw.config import CoreConfig
-from relif_hw.isa import INSTRUCTION_WORDS, Register, Space, space_shape
+from relif_hw.isa import INSTRUCTION_WORDS, Space, space_shape
 from relif_hw.numerics import mix
 from relif_hw.scanner import READ
 
@@ -92,10 +92,9 @@ def test_reads(stall):
     dut, got = Access(CONFIG), []
 
     async def memories(ctx):
-        # Program, table and targets answer one cycle after they are asked; words of lanes come from the scanner.
+        # Program, table, registers and targets answer one cycle after they are asked; words of lanes come from the
+        # scanner.
         ctx.set(dut.grant, 1)
-        for register in Register:
-            ctx.set(dut.registers[register], content(Space.REGISTERS, int(register), 0))
         while len(got) < len(wanted):
             *_, address, program, table = await ctx.tick().sample(dut.address, dut.program_enable, dut.table_read)
             if program:
@@ -103,6 +102,7 @@ def test_reads(stall):
                                               for n in range(INSTRUCTION_WORDS)))
             if table:
                 ctx.set(dut.table_data, content(Space.SURROGATE, address, 0))
+                ctx.set(dut.register_data, content(Space.REGISTERS, address, 0))
             ctx.set(dut.target_data, content(Space.TARGETS, address, 0))
 
     async def scanner(ctx):

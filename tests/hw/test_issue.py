@@ -9,9 +9,9 @@ from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
 from relif_hw.issue import Issue
 from relif_hw.numerics import GROUP_STEP, HASH_MASK
-from relif_hw.scanner import CONTEXTS
 
 BITS = 18
+CONTEXTS = CoreConfig().contexts
 
 
 def signed(value, bits=BITS):
@@ -72,7 +72,7 @@ def program(rng, lanes, count):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("lanes", [4, 16])
 def test_words(lanes, stall):
-    config = CoreConfig(lanes=lanes)
+    config = CoreConfig(lanes=lanes, weight_words=1 << 16, state_words=1024, neuron_words=512)
     listed = list(program(random.Random(lanes), lanes, 40))
     wanted, targets = [], []
     for instruction, rows in listed:

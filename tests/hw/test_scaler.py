@@ -9,8 +9,8 @@ from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
 from relif_hw.numerics import HASH_MASK, row_hash
 from relif_hw.scaler import Scaler
-from relif_hw.scanner import CONTEXTS
 
+CONTEXTS = CoreConfig().contexts
 KEY, FEEDBACK_KEY = 0x89AB_CDEF, 0x1357_9BDF
 STALLS = {"flowing": (0.0, 0.0), "slow source": (0.6, 0.0), "slow sink": (0.0, 0.6), "both": (0.4, 0.4)}
 
@@ -43,7 +43,7 @@ def contexts(rng, bits):
 @pytest.mark.parametrize("bits", [16, 18])
 @pytest.mark.parametrize("stalls", STALLS.values(), ids=STALLS)
 def test_rows(bits, stalls):
-    config = CoreConfig(state_bits=bits)
+    config = CoreConfig(lanes=4, state_bits=bits, weight_words=1 << 16, neuron_words=1 << 12)
     for seed in range(6):
         rng = random.Random(seed)
         dut, instructions = Scaler(config), contexts(rng, bits)
@@ -51,7 +51,7 @@ def test_rows(bits, stalls):
         items, wanted = [], []
         for n in range(120):
             item = {"end": n % 20 == 19, "context": n // 20 % CONTEXTS,
-                    "row": rng.choice([0, 65535, n, rng.randrange(65536)]),
+                    "row": rng.choice([0, 16383, n, rng.randrange(16384)]),
                     "value": rng.choice([low, high, 1, -1, rng.randint(low, high), rng.randint(-99, 99)])}
             items.append(item)
             if item["end"]:

@@ -9,9 +9,10 @@ from streams import simulate, sink, source
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode, Space
-from relif_hw.scanner import CONTEXTS, READ, Scanner, Source
+from relif_hw.scanner import READ, Scanner, Source
 
 WORDS = 24
+CONTEXTS = CoreConfig().contexts
 SPARSITY = {"empty": 0.0, "sparse": 0.08, "half": 0.5, "full": 1.0}
 STALLS = {"flowing": (0.0, 0.0), "slow sink": (0.0, 0.6), "both": (0.5, 0.4)}
 

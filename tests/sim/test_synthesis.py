@@ -17,7 +17,7 @@ from relif_hw.config import preset
 from relif_hw.export import generate
 from relif_sim.toolchain import require_iverilog, require_verilator, verilator_environment
 
-PRESETS = ["lanes4", "lanes32", "synaptic16"]
+PRESETS = ["lanes1", "lanes4", "lanes32", "synaptic16"]
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -74,13 +74,15 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22 + 16
 
 
-def test_ice40_memories_in_block_ram_and_multipliers_in_dsp(tmp_path):
-    # The queue of rows, four words that are read at once, becomes registers.
-    config = preset("lanes4")
+def test_ice40_core_that_fits_an_up5k(tmp_path):
+    # What is left of the device's 5280 logic cells takes the link, a UART, and the cells that hold a register alone.
+    config = preset("lanes1")
     (tmp_path / "core.v").write_text(generate(config), encoding="utf-8")
-    cells = yosys("read_verilog core.v; synth_ice40 -top relif_core -device u -dsp -run begin:map_ffram; "
-                  "select -assert-none t:$mem* t:$mul %u */*.scaler.queue.storage %d; select -clear", tmp_path)
+    cells = yosys("read_verilog core.v; synth_ice40 -top relif_core -device u -dsp -spram; "
+                  "select -assert-none t:$mem* t:$mul; select -clear", tmp_path)
     assert cells["SB_MAC16"] == config.lanes + 3
-    bits = config.lanes * (config.weight_words * config.weight_bits + config.state_words * config.state_bits
-                           + config.neuron_words * config.state_bits)
-    assert cells["SB_RAM40_4K"] >= bits / 4096
+    # Two single-port memories hold the weights, of eight bits in words of sixteen; the rest leaves two block RAMs for
+    # the rings of the link and one for its COBS encoder, of the device's 30.
+    assert cells["SB_SPRAM256KA"] == config.weight_words * config.weight_bits // (1 << 18)
+    assert cells["SB_RAM40_4K"] <= 30 - 3
+    assert cells["SB_LUT4"] <= 3500

@@ -87,7 +87,8 @@ class FixedCore:
         self._sent: list[Sent] = []
         self._matrices: dict[tuple[int, int, int, int], torch.Tensor] = {}
         self._steps: list[tuple[int, Callable[[], None]]] | None = None
-        self._group_steps = (torch.arange(max(config.neuron_words, 1024) * config.groups) * GROUP_STEP) & HASH_MASK
+        groups = -(-max(config.neuron_words, 1024) * config.lanes // 4)
+        self._group_steps = (torch.arange(groups) * GROUP_STEP) & HASH_MASK
         self._turns = torch.tensor([0, 8, 16, 24])
         self._run: dict[Opcode, Callable[[Instruction], Callable[[], None]]] = {
             Opcode.INTEGRATE: self._integrate, Opcode.TRACE: self._trace, Opcode.STEP: self._step,
@@ -165,13 +166,13 @@ class FixedCore:
 
     def _group_hash(self, rows: torch.Tensor, words: int) -> torch.Tensor:
         """Hash of each group of four neurons, shape (rows, groups), of the rows' hashes."""
-        return finish((rows[:, None] + self._group_steps[:words * self.config.groups]) & HASH_MASK)
+        return finish((rows[:, None] + self._group_steps[:-(-words * self.config.lanes // 4)]) & HASH_MASK)
 
     def _random(self, rows: torch.Tensor, words: int, turn: int = 0) -> torch.Tensor:
         """16-bit random numbers, shape (rows, words, lanes), of the rows' hashes; `turn` 4: others."""
         word, turns = self._group_hash(rows, words)[..., None], self._turns + turn
         random = ((word << turns | word >> 32 - turns) >> 16) & 0xFFFF
-        return random.view(len(rows), words, self.config.lanes)
+        return random.flatten(1)[:, :words * self.config.lanes].reshape(len(rows), words, self.config.lanes)
 
     def _row_hash(self, stream: int, rows: torch.Tensor) -> torch.Tensor:
         return row_hash(self._key, stream, rows)
@@ -183,7 +184,8 @@ class FixedCore:
         if key not in self._matrices:
             groups = self._group_hash(row_hash(tick_key(seed, 0), i.stream, torch.arange(rows)), i.words)
             matrix = torch.stack([lane_feedback(groups, lane) for lane in range(4)], -1)
-            self._matrices[key] = matrix.view(rows, -1) << self.config.mac_shift - 8
+            matrix = matrix.flatten(1)[:, :i.words * self.config.lanes]
+            self._matrices[key] = matrix << self.config.mac_shift - 8
         return self._matrices[key]
 
     # Instructions; each method decodes one and returns what runs it.
