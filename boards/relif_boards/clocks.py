@@ -1,17 +1,21 @@
-"""Clocks of an ECP5: one PLL, and a reset for each of its domains that ends some time after it has locked."""
+"""Clocks of an FPGA: one PLL, and a reset for each of its domains that ends some time after it has locked."""
 
 from typing import NamedTuple
 
-from amaranth import ClockDomain, ClockSignal, Instance, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import Component, In
 
-__all__ = ["Dividers", "Ecp5Clocks", "pll_dividers"]
+__all__ = ["Dividers", "Ecp5Clocks", "Ice40Clocks", "Ice40Dividers", "ice40_dividers", "pll_dividers"]
 
 VCO_HZ = (400e6, 800e6)
 PHASE_DETECTOR_HZ = (3.125e6, 400e6)
+ICE40_VCO_HZ = (533e6, 1066e6)
+ICE40_PHASE_DETECTOR_HZ = (10e6, 133e6)
+ICE40_FILTERS = (17e6, 26e6, 44e6, 66e6, 101e6, 133e6)
+"""Upper ends of the ranges 1, 2, ... of the loop filter."""
 RESET_CYCLES = 1 << 12
-"""Of the board's clock, from the lock to the end of the reset."""
+"""From the lock to the end of the reset. Block memory of an iCE40 reads as zero for some microseconds before."""
 
 
 class Dividers(NamedTuple):
@@ -90,15 +94,76 @@ class Ecp5Clocks(Component):
             **parameters)
 
         # The board's own clock runs when nothing else does: it counts the time since the lock.
-        m.domains += ClockDomain("board", local=True)
-        m.d.comb += ClockSignal("board").eq(self.source)
-        m.submodules.board_reset = ResetSynchronizer(~locked, domain="board")
-        count = Signal(range(RESET_CYCLES))
-        ready = Signal()
-        with m.If(~ready):
-            m.d.board += [count.eq(count + 1), ready.eq(count.all())]
-        for name, (domain, hz) in zip(names, self.domains.items(), strict=True):
-            m.d.comb += ClockSignal(domain).eq(clocks[name])
-            m.submodules[f"reset_{domain}"] = ResetSynchronizer(~ready, domain=domain)
-            platform.add_clock_constraint(clocks[name], hz)
+        _domains(m, platform, {domain: (clocks[name], hz) for name, (domain, hz) in zip(
+            names, self.domains.items(), strict=True)}, counting=self.source, locked=locked)
         return m
+
+
+class Ice40Dividers(NamedTuple):
+    """Of a PLL: VCO = clock in / (`divr` + 1) * (`divf` + 1); clock out = VCO / 2^`divq`."""
+
+    divr: int
+    divf: int
+    divq: int
+    filter_range: int
+
+
+def ice40_dividers(source_hz: float, wanted_hz: float) -> Ice40Dividers:
+    """The dividers that make the frequency exactly; `ValueError` if there are none."""
+    for divr in range(16):
+        detector = source_hz / (divr + 1)
+        if not ICE40_PHASE_DETECTOR_HZ[0] <= detector <= ICE40_PHASE_DETECTOR_HZ[1]:
+            continue
+        for divq in range(1, 7):
+            vco = wanted_hz * (1 << divq)
+            divf = round(vco / detector) - 1
+            if ICE40_VCO_HZ[0] <= vco <= ICE40_VCO_HZ[1] and divf < 128 and abs(detector * (divf + 1) - vco) < 1:
+                return Ice40Dividers(divr, divf, divq, sum(detector >= end for end in ICE40_FILTERS) + 1)
+    raise ValueError(f"the PLL cannot make {wanted_hz / 1e6:g} MHz of {source_hz / 1e6:g} MHz")
+
+
+class Ice40Clocks(Component):
+    """Drives a clock domain from the pad of one of an iCE40's PLLs; its reset is as of `Ecp5Clocks`.
+
+    Parameters
+    ----------
+    pad : IOPort
+        Of the clock; the PLL has it for itself.
+    source_hz : float
+        Its frequency.
+    domains : dict of str to float
+        One domain, which the module around has, and its frequency in Hz.
+    """
+
+    def __init__(self, pad, source_hz: float, domains: dict[str, float]):
+        (self.wanted_hz,) = domains.values()
+        self.pad, self.domains = pad, domains
+        self.dividers = ice40_dividers(source_hz, self.wanted_hz)
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        (domain,) = self.domains
+        clock, locked = Signal(name=f"pll_{domain}"), Signal()
+        divr, divf, divq, filter_range = self.dividers
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT="GENCLK", p_DIVR=Const(divr, 4),
+            p_DIVF=Const(divf, 7), p_DIVQ=Const(divq, 3), p_FILTER_RANGE=Const(filter_range, 3),
+            io_PACKAGEPIN=self.pad, i_RESETB=Const(1), i_BYPASS=Const(0), o_PLLOUTGLOBAL=clock, o_LOCK=locked)
+        _domains(m, platform, {domain: (clock, self.wanted_hz)}, counting=clock, locked=locked)
+        return m
+
+
+def _domains(m, platform, clocks, *, counting, locked):
+    """Domains of clocks (signal and Hz by name), reset until `RESET_CYCLES` of a clock after the lock."""
+    m.domains += ClockDomain("board", local=True)
+    m.d.comb += ClockSignal("board").eq(counting)
+    m.submodules.board_reset = ResetSynchronizer(~locked, domain="board")
+    count = Signal(range(RESET_CYCLES))
+    ready = Signal()
+    with m.If(~ready):
+        m.d.board += [count.eq(count + 1), ready.eq(count.all())]
+    for domain, (clock, hz) in clocks.items():
+        m.d.comb += ClockSignal(domain).eq(clock)
+        m.submodules[f"reset_{domain}"] = ResetSynchronizer(~ready, domain=domain)
+        platform.add_clock_constraint(clock, hz)

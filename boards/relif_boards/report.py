@@ -10,7 +10,9 @@ from typing import Any
 
 __all__ = ["Clock", "Report", "read_report"]
 
-CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP"}
+CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP",
+         "ICESTORM_LC": "logic cell", "ICESTORM_RAM": "block RAM", "ICESTORM_SPRAM": "single-port RAM",
+         "ICESTORM_DSP": "DSP"}
 """Kinds of cells that a report tells of, as nextpnr and as people call them."""
 
 
@@ -59,7 +61,8 @@ def _ends(path: dict[str, Any]) -> str:
 
 def _domain(name: str) -> str:
     """A clock's name without what tools have put around it."""
-    return name.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
+    name = name.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
+    return "sync" if name == "clk" else name.removesuffix("_clk")
 
 
 def read_report(path: Path, seed: int) -> Report:

@@ -10,7 +10,7 @@ from relif_hw.config import CoreConfig
 from relif_hw.serial import SerialDevice
 
 from .board import Board
-from .clocks import Ecp5Clocks
+from .clocks import Ecp5Clocks, Ice40Clocks
 
 __all__ = ["BoardTop"]
 
@@ -40,15 +40,20 @@ class BoardTop(Elaboratable):
         domains = {"sync": board.clock_hz, **(FULL_SPEED if board.link == "pads" else {})}
         for domain in domains:
             m.domains += ClockDomain(domain)
-        m.submodules.clock = clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, domains)
-        m.d.comb += clocks.source.eq(clock.i)
+        clock = platform.request(platform.default_clk, dir="-")
+        if board.family == "ice40":
+            m.submodules.clocks = Ice40Clocks(clock.io, platform.default_clk_frequency, domains)
+        else:
+            m.submodules.clock = buffer = io.Buffer("i", clock)
+            m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, domains)
+            m.d.comb += clocks.source.eq(buffer.i)
         active = Signal()
+        slots = {"receive_slots": board.slots, "transmit_slots": board.slots}
         port = platform.request(*board.resource, dir="-")
         if board.link == "uart":
             pins = self._buffers(m, port, rx="i", tx="o")
             m.submodules.device = device = SerialDevice(
-                self.config, clock_hz=board.clock_hz, baudrate=board.baudrate)
+                self.config, clock_hz=board.clock_hz, baudrate=board.baudrate, **slots)
             m.d.comb += [device.rx.eq(pins.rx.i), pins.tx.o.eq(device.tx), active.eq(device.active)]
         else:
             from relif_hw.usb import UsbDevice  # needs luna-usb, which boards on a UART do not
@@ -60,7 +65,7 @@ class BoardTop(Elaboratable):
                 platform.add_clock_constraint(pins.clk.i, ULPI_HZ)
             else:
                 pins = self._buffers(m, port, d_p="io", d_n="io", pullup="o")
-            m.submodules.device = device = UsbDevice(self.config, bus=pins, serial=self.serial)
+            m.submodules.device = device = UsbDevice(self.config, bus=pins, serial=self.serial, **slots)
             m.d.comb += active.eq(~device.idle)
         if board.led is not None:
             light = platform.request(*board.led, dir="-")

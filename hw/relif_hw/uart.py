@@ -60,7 +60,7 @@ class Uart(wiring.Component):
         The wires; `rx` may change at any time.
     o : Out(stream of 8)
         Bytes received. One that is not taken until the next one is whole is lost: there is no FIFO, since a
-        `Receiver` pauses for three cycles at most and a byte takes 38 or more.
+        `Receiver` pauses for eight cycles at most and a byte takes 38 or more.
     i : In(stream of 8)
         Bytes to be sent, without a pause as long as there are any.
     """

@@ -5,15 +5,26 @@ from __future__ import annotations
 import pytest
 
 from relif_boards.catalog import BOARDS
-from relif_boards.clocks import PHASE_DETECTOR_HZ, VCO_HZ, pll_dividers
+from relif_boards.clocks import (
+    ICE40_PHASE_DETECTOR_HZ,
+    ICE40_VCO_HZ,
+    PHASE_DETECTOR_HZ,
+    VCO_HZ,
+    ice40_dividers,
+    pll_dividers,
+)
 from relif_boards.top import FULL_SPEED
 
 SOURCES = {"ulx3s": 25e6, "ulx3s-usb": 25e6, "orangecrab": 48e6, "ecpix5": 100e6, "ecpix5-serial": 100e6}
 
 
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-def test_every_board_gets_its_clocks(board):
-    source = SOURCES[board.name]
+def test_all_boards_are_here():
+    assert BOARDS.keys() == {"icebreaker", *SOURCES}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_ecp5_gets_its_clocks(name):
+    board, source = BOARDS[name], SOURCES[name]
     wanted = (board.clock_hz, *(FULL_SPEED.values() if board.link == "pads" else ()))
     divide, multiply, feedback, outputs = pll_dividers(source, wanted)
     vco = source / divide * multiply * feedback
@@ -24,6 +35,28 @@ def test_every_board_gets_its_clocks(board):
     assert board.platform().default_clk_frequency == source
 
 
+def test_the_ice40_gets_its_clock():
+    board = BOARDS["icebreaker"]
+    divr, divf, divq, filter_range = ice40_dividers(12e6, board.clock_hz)
+    assert 12e6 / (divr + 1) * (divf + 1) / 2**divq == pytest.approx(board.clock_hz, abs=1)   # Hz, as above
+    assert board.platform().default_clk_frequency == 12e6 and filter_range == 1
+    # The filter's range follows the phase detector's frequency, and all fields are within their bits.
+    for source, wanted, expected in ((48e6, 48e6, (0, 15, 4, 4)), (100e6, 25e6, (0, 7, 5, 5)),
+                                     (16e6, 20e6, (0, 39, 5, 1))):
+        assert ice40_dividers(source, wanted) == expected
+    for source in (12e6, 25e6, 100e6):
+        for wanted in range(17, 60):
+            try:
+                divr, divf, divq, filter_range = ice40_dividers(source, wanted * 1e6)
+            except ValueError:
+                continue
+            assert ICE40_PHASE_DETECTOR_HZ[0] <= source / (divr + 1) <= ICE40_PHASE_DETECTOR_HZ[1]
+            assert ICE40_VCO_HZ[0] <= source / (divr + 1) * (divf + 1) <= ICE40_VCO_HZ[1]
+            assert divr < 16 and divf < 128 and 1 <= divq <= 6 and 1 <= filter_range <= 6
+
+
 def test_refuses_what_cannot_be_made():
     with pytest.raises(ValueError, match=r"the PLL cannot make 24, 47.77 MHz of 25 MHz"):
         pll_dividers(25e6, (24e6, 47.77e6))
+    with pytest.raises(ValueError, match=r"the PLL cannot make 8 MHz of 12 MHz"):
+        ice40_dividers(12e6, 8e6)
