@@ -31,6 +31,7 @@ bitstreams: $(DEMO_STAMP)
 	  'import json, sys; print(*json.load(sys.stdin)["boards"])'); do \
 	  $(BIN)/relif build --board $$board --seeds 1,2,3 || exit 1; \
 	done
+	$(BIN)/relif boards --built build --output docs/boards.md
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ from relif_sim.library import cache_folder
 
 from .board import Board
 from .catalog import find_board
-from .report import Report, read_report
+from .report import Report, fastest, read_report
 from .top import BoardTop
 
 __all__ = ["Build", "build", "plan_build", "program"]
@@ -80,11 +80,7 @@ class Build:
     @property
     def best(self) -> Report:
         """Of the bitstream."""
-        return _best(self.reports)
-
-
-def _best(reports: Sequence[Report]) -> Report:
-    return max(reports, key=lambda report: min((c.reached / c.wanted for c in report.clocks), default=0.0))
+        return fastest(self.reports)
 
 
 def plan_build(board: Board, config: CoreConfig, *, serial: str) -> Any:
@@ -198,7 +194,7 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
                 raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
                                 f"{report.seed}, below its {clock.wanted:g} MHz (from {clock.path}): take other seeds "
                                 "or a smaller core")
-    shutil.copy(work / f"seed{_best(reports).seed}.{family.routed}", work / f"{NAME}.{family.routed}")
+    shutil.copy(work / f"seed{fastest(reports).seed}.{family.routed}", work / f"{NAME}.{family.routed}")
     _run(pack, work, progress, f"{board.name}: bitstream")
     if board.dfu is not None:
         bit = work / f"{NAME}.{family.bitstream}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Clock", "Report", "read_report"]
+__all__ = ["Clock", "Report", "fastest", "read_report"]
 
 CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP",
          "ICESTORM_LC": "logic cell", "ICESTORM_RAM": "block RAM", "ICESTORM_SPRAM": "single-port RAM",
@@ -44,6 +45,11 @@ class Report:
     def met(self) -> bool:
         """All clocks are fast enough."""
         return all(clock.met for clock in self.clocks)
+
+
+def fastest(reports: Sequence[Report]) -> Report:
+    """The one whose slowest clock is the fastest, for what it must reach."""
+    return max(reports, key=lambda report: min((c.reached / c.wanted for c in report.clocks), default=0.0))
 
 
 def _block(name: str) -> str:

@@ -223,7 +223,9 @@ def _selftest(parser: argparse.ArgumentParser) -> None:
 
 
 def _boards(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("--built", metavar="DIR",
+                        help="write tables of those built in the folders of a folder, as Markdown")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
 
 
 def _build(parser: argparse.ArgumentParser) -> None:

@@ -154,6 +154,25 @@ def test_the_commands_list_and_build(tools, tmp_path, capsys):
     assert "built before" in capsys.readouterr().out
 
 
+def test_tables_of_what_was_built(tools, tmp_path, capsys):
+    for name in ("ecpix5-serial", "icebreaker"):
+        build(name, SMALL, folder=tmp_path / "all" / name, seeds=(1, 2), serial="7", progress=print)
+    assert main(["boards", "--built", str(tmp_path / "all"), "--output", str(tmp_path / "boards.md")]) == 0
+    lines = (tmp_path / "boards.md").read_text().splitlines()
+    cores, cells, clocks = (
+        [line for line in lines if line.startswith(("| icebreaker", "| ecpix5-serial")) and line.count("|") == columns]
+        for columns in (9, 6, 7))
+    assert [line.split(" | ")[0] for line in cores] == ["| icebreaker", "| ecpix5-serial"]     # as in the catalog
+    assert " | small | 4 | 64 | 1024 | 8 bits | 3 Mbaud | amaranth 0.5" in cores[0]
+    assert cells[1] == "| ecpix5-serial | LUT | 100 | 83640 | 0 % |"
+    assert clocks[0] == "| icebreaker | sync | 25.00 MHz | 31.00 MHz | 1 | core.lanes to core.scaler |"
+    assert len(cells) == 2 and len(clocks) == 4
+    capsys.readouterr()
+    assert main(["boards", "--built", str(tmp_path)]) == 1
+    assert "no board's report.json is there" in capsys.readouterr().err
+    assert main(["boards", "--output", "x"]) == 1
+
+
 @pytest.mark.timeout(1200)
 def test_a_bitstream_for_real(tmp_path, monkeypatch):
     """Synthesis, place and route of the iCEBreaker's own core: it meets its clock, and the bitstream is whole."""

@@ -1,0 +1,66 @@
+"""The bitstreams that there are, in tables: `docs/boards.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from relif.errors import ToolError
+from relif_hw.config import CoreConfig
+
+from .catalog import BOARDS
+from .report import fastest, read_report
+
+__all__ = ["tables"]
+
+_HEAD = """\
+# Boards
+
+What `make bitstreams` made, written by its last command, `relif boards --built build --output docs/boards.md`. Every
+clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed.
+*Neurons* and *synapses* are what the memories hold.
+"""
+_CORE = ("board", "core", "lanes", "neurons", "synapses", "weights", "link", "tools")
+_CELLS = ("board", "kind", "used", "available", "part")
+_CLOCKS = ("board", "clock", "at least", "reached", "seed", "longest path")
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _summaries(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """What `relif build` left in the boards' folders, in the catalog's order."""
+    paths = {name: folder / name / "report.json" for name in BOARDS}
+    found = [(name, json.loads(path.read_text(encoding="utf-8"))) for name, path in paths.items() if path.exists()]
+    if not found:
+        raise ToolError(f"{folder}: no board's report.json is there; make one: relif build --board NAME")
+    return found
+
+
+def tables(folder: Path) -> str:
+    """Three tables of the boards built in the folders of a folder: cores, cells, clocks of all seeds.
+
+    `ToolError` if there are none.
+    """
+    cores, cells, clocks = [], [], []
+    for name, summary in _summaries(folder):
+        board, config = BOARDS[name], CoreConfig(**summary["config"])
+        link = f"{board.baudrate / 1e6:g} Mbaud" if board.link == "uart" else {
+            "pads": "full-speed USB", "ulpi": "high-speed USB"}[board.link]
+        cores.append((name, config.name, f"{config.lanes}", f"{config.neuron_words * config.lanes}",
+                      f"{config.weight_words * config.lanes}", f"{config.weight_bits} bits", link,
+                      ", ".join(summary["tools"])))
+        seeds = [seed["seed"] for seed in summary["seeds"]]
+        reports = [read_report(folder / name / f"seed{seed}.json", seed) for seed in seeds]
+        cells += [(name, kind, f"{used}", f"{available}", f"{100 * used / available:.0f} %")
+                  for kind, (used, available) in fastest(reports).cells.items()]
+        clocks += [
+            (name, clock.name, f"{clock.wanted:.2f} MHz", f"{clock.reached:.2f} MHz", f"{report.seed}", clock.path)
+            for report in reports for clock in report.clocks]
+    return "\n".join([
+        _HEAD, "## Cores\n", _table(_CORE, cores), "## Cells\n", _table(_CELLS, cells), "## Clocks\n",
+        _table(_CLOCKS, clocks)])
