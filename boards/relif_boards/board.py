@@ -6,7 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Board"]
+__all__ = ["FULL_SPEED", "ULPI_HZ", "Board"]
+
+FULL_SPEED = {"usb_io": 48e6, "usb": 12e6}
+"""Clock domains that full-speed USB on bare pads needs besides `sync`, in Hz."""
+ULPI_HZ = 60e6
+"""Of the clock that a ULPI PHY brings, in the domain `usb`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,16 @@ class Board:
     slots: int = 4
     led: tuple[str, int] | None = None
     dfu: tuple[int, int] | None = None
+
+    @property
+    def pll_domains(self) -> dict[str, float]:
+        """Clock domains that the PLL makes, in Hz."""
+        return {"sync": self.clock_hz, **(FULL_SPEED if self.link == "pads" else {})}
+
+    @property
+    def domains(self) -> dict[str, float]:
+        """All clock domains, with what each must reach in Hz."""
+        return {**self.pll_domains, **({"usb": ULPI_HZ} if self.link == "ulpi" else {})}
 
     @property
     def host(self) -> str:

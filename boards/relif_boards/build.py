@@ -61,6 +61,8 @@ FAMILIES = {
         "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
 }
+_ROUNDING = 1e-4
+"""nextpnr keeps periods in whole picoseconds: half of one is so much of the period of 100 MHz."""
 LIMIT = 7200.0
 """Seconds after which a step has failed."""
 
@@ -189,6 +191,7 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
         reached = ", ".join(f"{c.name} {c.reached:.1f} MHz (at least {c.wanted:g})" for c in report.clocks)
         progress(f"{what}: {reached}")
     for report in reports:
+        _check_constraints(board, report)
         for clock in report.clocks:
             if not clock.met:
                 raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
@@ -200,6 +203,15 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
         bit = work / f"{NAME}.{family.bitstream}"
         bit.write_bytes(add_dfu_suffix(bit.read_bytes(), vendor=board.dfu[0], product=board.dfu[1]))
     return tuple(reports)
+
+
+def _check_constraints(board: Board, report: Report) -> None:
+    """`ToolError` if a domain was routed without its constraint, which nextpnr forgets with a mere warning."""
+    wanted = {clock.name: clock.wanted for clock in report.clocks}
+    for domain, hz in board.domains.items():
+        if wanted.get(domain, 0.0) < hz / 1e6 * (1 - _ROUNDING):
+            raise ToolError(f"{board.name}: clock {domain} must reach {hz / 1e6:g} MHz, but place and route was asked "
+                            f"for {wanted.get(domain, 0.0):g} MHz")
 
 
 def program(board_name: str, folder: Path) -> None:

@@ -6,7 +6,9 @@ from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import Component, In
 
-__all__ = ["Dividers", "Ecp5Clocks", "Ice40Clocks", "Ice40Dividers", "ice40_dividers", "pll_dividers"]
+__all__ = [
+    "Dividers", "Ecp5Clocks", "Ice40Clocks", "Ice40Dividers", "ice40_dividers", "pll_dividers", "reset_domains",
+]
 
 VCO_HZ = (400e6, 800e6)
 PHASE_DETECTOR_HZ = (3.125e6, 400e6)
@@ -94,8 +96,7 @@ class Ecp5Clocks(Component):
             **parameters)
 
         # The board's own clock runs when nothing else does: it counts the time since the lock.
-        _domains(m, platform, {domain: (clocks[name], hz) for name, (domain, hz) in zip(
-            names, self.domains.items(), strict=True)}, counting=self.source, locked=locked)
+        reset_domains(m, dict(zip(self.domains, clocks.values(), strict=True)), counting=self.source, locked=locked)
         return m
 
 
@@ -136,9 +137,9 @@ class Ice40Clocks(Component):
     """
 
     def __init__(self, pad, source_hz: float, domains: dict[str, float]):
-        (self.wanted_hz,) = domains.values()
+        (wanted_hz,) = domains.values()
         self.pad, self.domains = pad, domains
-        self.dividers = ice40_dividers(source_hz, self.wanted_hz)
+        self.dividers = ice40_dividers(source_hz, wanted_hz)
         super().__init__({})
 
     def elaborate(self, platform):
@@ -150,12 +151,15 @@ class Ice40Clocks(Component):
             "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT="GENCLK", p_DIVR=Const(divr, 4),
             p_DIVF=Const(divf, 7), p_DIVQ=Const(divq, 3), p_FILTER_RANGE=Const(filter_range, 3),
             io_PACKAGEPIN=self.pad, i_RESETB=Const(1), i_BYPASS=Const(0), o_PLLOUTGLOBAL=clock, o_LOCK=locked)
-        _domains(m, platform, {domain: (clock, self.wanted_hz)}, counting=clock, locked=locked)
+        reset_domains(m, {domain: clock}, counting=clock, locked=locked)
         return m
 
 
-def _domains(m, platform, clocks, *, counting, locked):
-    """Domains of clocks (signal and Hz by name), reset until `RESET_CYCLES` of a clock after the lock."""
+def reset_domains(m, clocks, *, counting, locked):
+    """Drive domains by their clocks (by name), in reset until `RESET_CYCLES` of the clock `counting` after the lock.
+
+    What the PLL's outputs must reach, place and route derives from its input.
+    """
     m.domains += ClockDomain("board", local=True)
     m.d.comb += ClockSignal("board").eq(counting)
     m.submodules.board_reset = ResetSynchronizer(~locked, domain="board")
@@ -163,7 +167,6 @@ def _domains(m, platform, clocks, *, counting, locked):
     ready = Signal()
     with m.If(~ready):
         m.d.board += [count.eq(count + 1), ready.eq(count.all())]
-    for domain, (clock, hz) in clocks.items():
+    for domain, clock in clocks.items():
         m.d.comb += ClockSignal(domain).eq(clock)
         m.submodules[f"reset_{domain}"] = ResetSynchronizer(~ready, domain=domain)
-        platform.add_clock_constraint(clock, hz)

@@ -14,11 +14,6 @@ from .clocks import Ecp5Clocks, Ice40Clocks
 
 __all__ = ["BoardTop"]
 
-FULL_SPEED = {"usb_io": 48e6, "usb": 12e6}
-"""Domains of `relif_hw.usb` with bare pads."""
-ULPI_HZ = 60e6
-"""Clock of a ULPI PHY, which is the domain `usb`."""
-
 
 class BoardTop(Elaboratable):
     """A core on a board.
@@ -37,15 +32,14 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         board = self.board
-        domains = {"sync": board.clock_hz, **(FULL_SPEED if board.link == "pads" else {})}
-        for domain in domains:
+        for domain in board.domains:
             m.domains += ClockDomain(domain)
         clock = platform.request(platform.default_clk, dir="-")
         if board.family == "ice40":
-            m.submodules.clocks = Ice40Clocks(clock.io, platform.default_clk_frequency, domains)
+            m.submodules.clocks = Ice40Clocks(clock.io, platform.default_clk_frequency, board.pll_domains)
         else:
             m.submodules.clock = buffer = io.Buffer("i", clock)
-            m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, domains)
+            m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, board.pll_domains)
             m.d.comb += clocks.source.eq(buffer.i)
         active = Signal()
         slots = {"receive_slots": board.slots, "transmit_slots": board.slots}
@@ -60,9 +54,8 @@ class BoardTop(Elaboratable):
 
             if board.link == "ulpi":
                 pins = self._buffers(m, port, data="io", clk="i", dir="i", nxt="i", stp="o", rst="o")
-                m.domains.usb = ClockDomain("usb")
                 m.submodules.usb_reset = ResetSynchronizer(ResetSignal("sync"), domain="usb")
-                platform.add_clock_constraint(pins.clk.i, ULPI_HZ)
+                platform.add_clock_constraint(port.clk.io, board.domains["usb"])
             else:
                 pins = self._buffers(m, port, d_p="io", d_n="io", pullup="o")
             m.submodules.device = device = UsbDevice(self.config, bus=pins, serial=self.serial, **slots)

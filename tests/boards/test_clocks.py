@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from amaranth import Cat, ClockDomain, Elaboratable, Module, ResetSignal, Signal
+from amaranth.sim import Simulator
 
 from relif_boards.catalog import BOARDS
 from relif_boards.clocks import (
     ICE40_PHASE_DETECTOR_HZ,
     ICE40_VCO_HZ,
     PHASE_DETECTOR_HZ,
+    RESET_CYCLES,
     VCO_HZ,
     ice40_dividers,
     pll_dividers,
+    reset_domains,
 )
-from relif_boards.top import FULL_SPEED
 
 SOURCES = {"ulx3s": 25e6, "ulx3s-usb": 25e6, "orangecrab": 48e6, "ecpix5": 100e6, "ecpix5-serial": 100e6}
 
@@ -25,7 +28,7 @@ def test_all_boards_are_here():
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_ecp5_gets_its_clocks(name):
     board, source = BOARDS[name], SOURCES[name]
-    wanted = (board.clock_hz, *(FULL_SPEED.values() if board.link == "pads" else ()))
+    wanted = tuple(board.pll_domains.values())
     divide, multiply, feedback, outputs = pll_dividers(source, wanted)
     vco = source / divide * multiply * feedback
     assert PHASE_DETECTOR_HZ[0] <= source / divide <= PHASE_DETECTOR_HZ[1]
@@ -60,3 +63,56 @@ def test_refuses_what_cannot_be_made():
         pll_dividers(25e6, (24e6, 47.77e6))
     with pytest.raises(ValueError, match=r"the PLL cannot make 8 MHz of 12 MHz"):
         ice40_dividers(12e6, 8e6)
+
+
+class Clocked(Elaboratable):
+    """Two domains on one clock, held in reset as on a board."""
+
+    def __init__(self):
+        self.locked, self.counting = Signal(), Signal()
+        self.clocks = {name: Signal(name=f"clk_{name}") for name in ("sync", "usb")}
+        self.in_reset = Signal(2)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync, m.domains.usb = ClockDomain("sync"), ClockDomain("usb")
+        reset_domains(m, self.clocks, counting=self.counting, locked=self.locked)
+        m.d.comb += self.in_reset.eq(Cat(ResetSignal("sync"), ResetSignal("usb")))
+        return m
+
+
+def test_domains_are_reset_until_some_time_after_the_lock():
+    dut = Clocked()
+
+    async def bench(ctx):
+        async def cycles(number, *, clocks):
+            for _ in range(number):
+                for level in (1, 0):
+                    ctx.set(dut.counting, level)
+                    for clock in dut.clocks.values() if clocks else ():
+                        ctx.set(clock, level)
+                    await ctx.delay(1e-6)
+
+        async def until_released():
+            count = 0
+            while ctx.get(dut.in_reset) == 3:
+                await cycles(1, clocks=True)
+                count += 1
+            assert ctx.get(dut.in_reset) == 0
+            return count
+
+        await cycles(RESET_CYCLES + 9, clocks=True)
+        assert ctx.get(dut.in_reset) == 3                       # no lock
+        ctx.set(dut.locked, 1)
+        assert RESET_CYCLES <= await until_released() <= RESET_CYCLES + 9
+        await cycles(9, clocks=True)
+        # A brown-out: the clocks have stopped with the lock, and all are reset nevertheless.
+        ctx.set(dut.locked, 0)
+        await cycles(3, clocks=False)
+        assert ctx.get(dut.in_reset) == 3
+        ctx.set(dut.locked, 1)
+        assert RESET_CYCLES <= await until_released() <= RESET_CYCLES + 9
+
+    simulator = Simulator(dut)
+    simulator.add_testbench(bench)
+    simulator.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,6 +39,6 @@ def test_at_the_wires(clock_hz, tests, tmp_path):
     result = run_bench([verilog_file], "serial_device", BENCH, build_dir=tmp_path / "build", test_case=tests,
                        timeout=500, build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-public-flat-rw",
                                                     "--public-depth", "1"],
-                       env={"CLOCK_HZ": str(clock_hz), "BAUDRATE": "3e6", "CONFIG": repr(asdict(CONFIG)),
+                       env={"CLOCK_HZ": str(clock_hz), "BAUDRATE": "3e6", "CONFIG": json.dumps(asdict(CONFIG)),
                             "MAKEFLAGS": f"{flags} OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"})
-    assert len(result.tests) == (9 if tests is None else 1)
+    assert len(result.tests) == (10 if tests is None else 1)

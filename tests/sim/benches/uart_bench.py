@@ -5,6 +5,7 @@ CLOCK_HZ and BAUDRATE are those of the gateware. The bits of the host have a clo
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from relif_hw.frames import ACCESS, FrameType
 from relif_hw.isa import Space
 
 CLOCK_HZ, BAUDRATE = float(os.environ["CLOCK_HZ"]), float(os.environ["BAUDRATE"])
-CONFIG = CoreConfig(**eval(os.environ["CONFIG"]))
+CONFIG = CoreConfig(**json.loads(os.environ["CONFIG"]))
 BIT = 1e12 / BAUDRATE
 """Picoseconds of a bit."""
 SILENCE = 12 * 256 * BIT
@@ -216,6 +217,33 @@ async def trouble_in_frames(dut, kind: str) -> None:
     with wires(dut) as line:
         line.hurt = _hurt(kind, random.Random(kind))
         assert await bridge(exchange)(line, 20) > 0
+
+
+@cocotb.test(timeout_time=200, timeout_unit="ms")
+async def reset_in_the_middle(dut) -> None:
+    # As when power or the PLL's lock fails: half a frame has come, then half an answer has gone. The board then
+    # introduces itself to the next host, and nothing of the half frame was done.
+    with wires(dut) as line:
+        await bridge(exchange)(line, 0)
+        answer = encode_frame(Frame(FrameType.READ, 0, 0, 0, ACCESS.pack(Space.STATE, 0, 60)))
+        for seed, bytes_back in ((0, 0), (1, 100)):
+            if bytes_back:
+                line.queue += encode_frame(Frame(FrameType.HELLO, 5, 5, 0, b"")) + answer
+                line.wake.set()
+                while len(line.came) < bytes_back:
+                    await Timer(round(BIT), unit="ps")
+            else:
+                await line.levels(_trouble("half a frame")[:95])
+            await Timer(round(3.3 * BIT), unit="ps")
+            dut.rst.value = 1
+            await Timer(round(2 * BIT), unit="ps")
+            dut.rst.value = 0
+            assert dut.tx.value == 1
+            await Timer(round(20 * BIT), unit="ps")
+            line.came.clear()
+            line.damaged = 0                # a byte was cut off
+            weights, state = images(seed)
+            await bridge(exchange)(line, seed + 1, WEIGHTS=weights, STATE=state)
 
 
 @cocotb.test(timeout_time=1000, timeout_unit="ms")
