@@ -189,7 +189,7 @@ class _Network:
         self._emit(Opcode.CLEAR, TickFlag.RESET, a=0, rows=self.state_words)
         if self.config.synaptic:
             self._emit(Opcode.CLEAR, TickFlag.RESET, flags=Flag.SYNAPTIC, a=1, rows=self.config.eligibility_words - 1)
-        self._emit(Opcode.CLEAR, TickFlag.RESET, fence=True, a=0, rows=1)
+        self._emit(Opcode.CLEAR, TickFlag.RESET, fence=True, flags=Flag.SPIKES, c=self.neuron_words - 1, rows=1)
         by_target = False
         for p in self.projections:
             self._emit(Opcode.INTEGRATE, fence=by_target and not p.by_target, a=p.source.base, b=p.base,

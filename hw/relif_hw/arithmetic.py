@@ -9,7 +9,10 @@ from .numerics import RANDOM_BITS
 __all__ = ["APART", "InstructionLayout", "Stages", "aligned", "constant", "saturated"]
 
 APART = {"no_rw_check": 1}
-"""Attributes of a memory of which no word is read, and the data used, in the cycle that writes it."""
+"""Attributes of a memory of which no word is read, and the data used, in the cycle that writes it.
+
+Yosys then puts no logic around it that keeps the word of before. Where the memory is read from RTLIL, that takes
+`memory_nordff` first: only registers that Yosys merges into a port itself heed the attribute."""
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""
@@ -41,6 +44,7 @@ class Stages:
     """What each stage of a pipeline knows: `stages(name, n)` is a named value at stage n.
 
     Registers are made as they are asked for, `PREFIXn_name`, from the last stage at which the value is known.
+    A reset clears single bits alone: what is wider means nothing where they are low.
 
     Parameters
     ----------
@@ -59,7 +63,7 @@ class Stages:
             return self.steady[name]
         if (name, stage) not in self.known:
             before = self(name, stage - 1)
-            register = Signal.like(before, name=f"{self.prefix}{stage}_{name}")
+            register = Signal.like(before, name=f"{self.prefix}{stage}_{name}", reset_less=len(before) > 1)
             self.m.d.sync += register.eq(before)
             self.known[name, stage] = register
         return self.known[name, stage]

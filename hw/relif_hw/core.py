@@ -87,9 +87,8 @@ class Core(wiring.Component):
 
         # The memories.
         m.submodules.weights = weights = WeightMemory(config)
-        apart = APART if config.compact else {}
-        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[], attrs=apart)
-        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=apart)
+        m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[], attrs=APART)
+        m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=APART)
         m.submodules.spikes = spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
         reads = {
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
@@ -98,7 +97,7 @@ class Core(wiring.Component):
         if config.synaptic:
             m.submodules.synapses = synapses = Synapses(config)
             m.submodules.eligibility = eligibility = Memory(
-                shape=lanes * bits, depth=config.eligibility_words, init=[])
+                shape=lanes * bits, depth=config.eligibility_words, init=[], attrs=APART)
             reads[Source.ELIGIBILITY] = (
                 eligibility.read_port(), synapses.eligibility_enable, synapses.eligibility_address)
             port, enable, address = reads[Source.POST]

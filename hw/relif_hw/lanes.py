@@ -166,7 +166,7 @@ class Lanes(wiring.Component):
             self.spikes_address.eq(c0.neuron),
             self.spikes_enable.eq(at("tree", 0) | at("decay", 0)),
         ]
-        c2_spikes, c3_spikes, c4_spikes = (Signal(lanes, name=f"c{n}_spikes") for n in (2, 3, 4))
+        c2_spikes, c3_spikes, c4_spikes = (Signal(lanes, name=f"c{n}_spikes", reset_less=True) for n in (2, 3, 4))
         m.d.sync += [c2_spikes.eq(self.spikes), c3_spikes.eq(c2_spikes), c4_spikes.eq(c3_spikes)]
 
         # Random numbers: at c3, or at c1 for hashed weights.
@@ -181,7 +181,7 @@ class Lanes(wiring.Component):
         totals, term, keep = self._multiply(m, at, group_hash, psi)
         self._accumulate(m, at, c0, totals, term, c4_spikes)
 
-        result = [Signal(signed(bits), name=f"c6_result_{lane}") for lane in range(lanes)]
+        result = [Signal(signed(bits), name=f"c6_result_{lane}", reset_less=True) for lane in range(lanes)]
         if config.compact:
             self._finish_alike(m, at, works, totals, term, keep, c4_spikes, result)
         else:
@@ -192,7 +192,7 @@ class Lanes(wiring.Component):
         poked_spikes = Cat(result[lane][0] for lane in range(lanes))
         limits = [at("addend", 6)] * lanes
         if config.synaptic:
-            risen = [Signal(signed(bits), name=f"c7_risen_{lane}") for lane in range(lanes)]
+            risen = [Signal(signed(bits), name=f"c7_risen_{lane}", reset_less=True) for lane in range(lanes)]
             with m.If(at("limit", 6)):
                 m.d.sync += [risen[lane].eq(result[lane]) for lane in range(lanes)]
             limits = [Mux(at("adaptive", 6), risen[lane], limits[lane]) for lane in range(lanes)]
@@ -256,7 +256,7 @@ class Lanes(wiring.Component):
     def _delay(self, m, late, c0, c0_valid):
         """Words that need it come to c0 two cycles later, P1 and P2; others may be on their way behind them."""
         p1_valid, p2_valid = Signal(), Signal()
-        p1, p2 = Signal(word_layout(self.config)), Signal(word_layout(self.config))
+        p1, p2 = (Signal(word_layout(self.config), name=name, reset_less=True) for name in ("p1", "p2"))
         m.d.sync += [p1_valid.eq(self.valid & late), p2_valid.eq(p1_valid)]
         with m.If(self.valid & late):
             m.d.sync += p1.eq(self.word)
@@ -289,9 +289,9 @@ class Lanes(wiring.Component):
         lanes, bits = config.lanes, config.state_bits
         # c4: keep + term, and what is added to it; c5: the sum.
         wide = config.accumulator_bits + 1
-        y = [Signal(signed(wide), name=f"c5_y_{lane}") for lane in range(lanes)]
-        addend = [Signal(signed(wide), name=f"c5_addend_{lane}") for lane in range(lanes)]
-        previous = [Signal(signed(bits), name=f"c4_previous_{lane}") for lane in range(lanes)]
+        y = [Signal(signed(wide), name=f"c5_y_{lane}", reset_less=True) for lane in range(lanes)]
+        addend = [Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True) for lane in range(lanes)]
+        previous = [Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True) for lane in range(lanes)]
         phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
         constant = at("addend", 4)
         if config.synaptic:
@@ -343,9 +343,9 @@ class Lanes(wiring.Component):
         bits, wide = config.state_bits, config.accumulator_bits + 1
         phase, constant, spiking = at("phase", 4), at("addend", 4), works["spiking"] & ~at("reset_zero", 4)
         for lane in range(config.lanes):
-            y = Signal(signed(len(term[lane]) + 1), name=f"c5_y_{lane}")
-            addend = Signal(signed(wide), name=f"c5_addend_{lane}")
-            previous = Signal(signed(bits), name=f"c4_previous_{lane}")
+            y = Signal(signed(len(term[lane]) + 1), name=f"c5_y_{lane}", reset_less=True)
+            addend = Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True)
+            previous = Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True)
             nothing = (works["clear_state"] | works["clear_spikes"] | (works["post"] & at("beyond", 4)[lane])
                        | (works["spiking"] & at("reset_zero", 4) & phase & c4_spikes[lane]))
             with m.If(~phase):
@@ -388,11 +388,11 @@ class Lanes(wiring.Component):
             m.d.comb += [
                 write.en.eq(self.table_write), write.addr.eq(self.table_address), write.data.eq(self.table_value),
             ]
-            distance = Signal(config.state_bits + 1, name=f"p2_distance_{lane}")
+            distance = Signal(config.state_bits + 1, name=f"p2_distance_{lane}", reset_less=True)
             state = self.state.word_select(lane, config.state_bits).as_signed()
             limit = p1.addend
             if config.synaptic:
-                risen = Signal(signed(config.state_bits), name=f"p1_risen_{lane}")
+                risen = Signal(signed(config.state_bits), name=f"p1_risen_{lane}", reset_less=True)
                 with m.If(rising):
                     m.d.sync += risen.eq(saturated(state + constant, config.state_bits))
                 limit = Mux((p1.flags & Flag.ADAPTIVE) != 0, risen, limit)
@@ -420,7 +420,7 @@ class Lanes(wiring.Component):
         write, read = table.write_port(), table.read_port()
         distance = Signal(config.state_bits + 1, name="p2_distance")
         state = Signal(signed(config.state_bits))
-        psi = [Signal(SURROGATE_BITS, name=f"psi_{lane}") for lane in range(config.lanes - 1)]
+        psi = [Signal(SURROGATE_BITS, name=f"psi_{lane}", reset_less=True) for lane in range(config.lanes - 1)]
         with m.Switch(waited):
             for lane in range(config.lanes):
                 with m.Case(lane + 1):
@@ -450,12 +450,12 @@ class Lanes(wiring.Component):
         product_bits = 2 * bits
 
         def signals(name, width):
-            return [Signal(signed(width), name=f"{name}_{lane}") for lane in range(lanes)]
+            return [Signal(signed(width), name=f"{name}_{lane}", reset_less=True) for lane in range(lanes)]
 
         a, b, product, term = (signals(n, w) for n, w in (
             ("c2_a", bits), ("c2_b", bits), ("c3_product", product_bits), ("c4_term", term_bits)))
         keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
-        totals = [Signal(signed(config.accumulator_bits), name=f"total_{lane}") for lane in range(lanes)]
+        totals = signals("total", config.accumulator_bits)
 
         if config.compact:
             for lane in range(lanes):
@@ -603,13 +603,13 @@ class Lanes(wiring.Component):
         config = self.config
         lanes, bits, total_bits = config.lanes, config.state_bits, config.accumulator_bits
         levels = (lanes - 1).bit_length()
-        level = [Signal(signed(bits), name=f"c5_leaf_{lane}") for lane in range(lanes)]
+        level = [Signal(signed(bits), name=f"c5_leaf_{lane}", reset_less=True) for lane in range(lanes)]
         with m.If(at("tree", 4)):
             for lane in range(lanes):
                 m.d.sync += level[lane].eq(Mux(c4_spikes[lane], term[lane], 0))
         for n in range(levels):
             pairs = list(zip(level[::2], level[1::2], strict=True))
-            level = [Signal(signed(bits + n + 1), name=f"tree_{n}_{k}") for k in range(len(pairs))]
+            level = [Signal(signed(bits + n + 1), name=f"tree_{n}_{k}", reset_less=True) for k in range(len(pairs))]
             with m.If(at("tree", 5 + n)):
                 for total, (left, right) in zip(level, pairs, strict=True):
                     m.d.sync += total.eq(left + right)

@@ -68,7 +68,7 @@ class GroupHash(wiring.Component):
         enable_1, enable_2 = Signal(), Signal()
         m.d.sync += [enable_1.eq(self.enable), enable_2.eq(enable_1)]
         for group in range(self.groups):
-            y_1, y_2, y_3 = (Signal(32, name=f"y{stage}_{group}") for stage in (1, 2, 3))
+            y_1, y_2, y_3 = (Signal(32, name=f"y{stage}_{group}", reset_less=True) for stage in (1, 2, 3))
             stepped = (self.word_hash + (group * GROUP_STEP & HASH_MASK))[:32]
             with m.If(self.enable):
                 m.d.sync += y_1.eq(stepped ^ (stepped >> 14))

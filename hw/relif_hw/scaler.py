@@ -80,9 +80,10 @@ class Scaler(wiring.Component):
         stages = 5
         valid = [Signal(name=f"m{n}_valid") for n in range(1, stages + 1)]
         enter = [Signal(name=f"m{n}_enter") for n in range(1, stages + 1)]
-        items = [Signal(item_layout(self.config), name=f"m{n}_item") for n in range(1, stages + 1)]
-        hashes = [Signal(32, name=f"m{n}_hash") for n in range(1, stages + 1)]
-        addresses = [Signal(self.config.weight_address_bits, name=f"m{n}_address") for n in range(1, stages + 1)]
+        items, hashes, addresses = (
+            [Signal(shape, name=f"m{n}_{name}", reset_less=True) for n in range(1, stages + 1)]
+            for name, shape in (("item", item_layout(self.config)), ("hash", 32),
+                                ("address", self.config.weight_address_bits)))
         learns = [Signal(name=f"m{n}_learns") for n in range(1, stages)]
         drops = [Signal(name=f"m{n}_drops") for n in range(1, stages)]
 

@@ -109,7 +109,7 @@ class Scanner(wiring.Component):
         new = Signal(self.config.context_bits)
         in_use = Signal(count)
         accept = Signal()
-        contexts = [Signal(InstructionLayout, name=f"context_{c}") for c in range(count)]
+        contexts = [Signal(InstructionLayout, name=f"context_{c}", reset_less=True) for c in range(count)]
         for c in range(count):
             m.d.comb += self.contexts[c].eq(contexts[c])
             with m.If(accept & (new == c)):
@@ -196,7 +196,7 @@ class Scanner(wiring.Component):
         with m.Else():
             m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
 
-        s4 = Signal(item_layout(self.config))
+        s4 = Signal(item_layout(self.config), reset_less=True)
         s4_valid, s4_take = Signal(), Signal()
         if self.config.compact:
             self._take_lanes(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take)
@@ -248,7 +248,7 @@ class Scanner(wiring.Component):
         # S2: a word, and which of its groups are left.
         s2_valid, s2_last, s2_context = Signal(), Signal(), Signal.like(s1_context)
         s2_groups, s2_after = Signal(groups), Signal(groups)
-        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits), Signal.like(s1_word)
+        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits, reset_less=True), Signal.like(s1_word)
         s3_valid, s3_take, s3_load = Signal(), Signal(), Signal()
         m.d.comb += [
             s3_load.eq(s2_valid & (~s3_valid | s3_take)),
@@ -270,7 +270,7 @@ class Scanner(wiring.Component):
         s3_end, s3_context = Signal(), Signal.like(s1_context)
         s4_load = Signal()
         s3_marks, s3_after = Signal(group_lanes), Signal(group_lanes)
-        s3_values = Signal(group_lanes * bits)
+        s3_values = Signal(group_lanes * bits, reset_less=True)
         s3_base = Signal(self.config.row_bits)
         m.d.comb += [
             s4_load.eq(s3_valid & (~s4_valid | s4_take)),

@@ -105,7 +105,7 @@ class Synapses(wiring.Component):
         one, update_shift = config.decay_fraction, config.update_shift
 
         def register(name, value):
-            signal = Signal.like(value, name=f"{name}_{lane}")
+            signal = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
             m.d.sync += signal.eq(value)
             return signal
 

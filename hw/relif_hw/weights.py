@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import APART
 from .config import CoreConfig
 
 __all__ = ["BANKS", "WeightMemory"]
@@ -45,7 +46,8 @@ class WeightMemory(wiring.Component):
         if self.config.compact:
             self._banks(m)
             return m
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.config.weight_words, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self.config.weight_words, init=[], attrs=APART)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.en.eq(self.read_enable), read.addr.eq(self.read_address), self.read_data.eq(read.data),

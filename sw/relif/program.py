@@ -136,8 +136,9 @@ class ProgramWriter:
         if self.layout.eligibility_words:
             self._emit(Opcode.CLEAR, RESET, flags=Flag.SYNAPTIC, a=0, rows=self.layout.eligibility_words)
         if self.layout.state_words:
-            # Clears what is clear already: a fence that costs nothing where there is no reset.
-            self._emit(Opcode.CLEAR, RESET, fence=True, a=0, rows=1)
+            # Clears what is clear already: a fence that costs nothing where there is no reset. Of spikes, which
+            # may be read in the cycle that writes them.
+            self._emit(Opcode.CLEAR, RESET, fence=True, flags=Flag.SPIKES, c=self.layout.neuron_words - 1, rows=1)
 
     def _integrate(self) -> None:
         """Per source before per target, whose sums arrive late; then hashed ones, whose words do."""
