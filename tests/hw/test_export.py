@@ -53,8 +53,9 @@ def test_every_lint_waiver_has_a_reason_and_ends_with_the_file(text):
 def test_what_the_host_cannot_write_starts_with_zeros_in_hardware_too():
     text = generate(preset("lanes1"))
     hardware = re.sub(r"^`ifndef SYNTHESIS$.*?^`endif$", "", text, flags=re.MULTILINE | re.DOTALL)
-    assert set(re.findall(r"= (\w+)_word \+ 1", hardware)) == {"accumulators", "registers"}
-    assert len(re.findall(r"= (\w+)_word \+ 1", text)) > 8
+    zeros = r"^  initial for \((\w+)_word = 0;"
+    assert set(re.findall(zeros, hardware, re.MULTILINE)) == {"accumulators", "registers"}
+    assert set(re.findall(zeros, text, re.MULTILINE)) >= {"accumulators", "registers", "program", "state", "surrogate"}
 
 
 def test_nothing_of_the_machine_that_made_it(text):
