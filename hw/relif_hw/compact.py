@@ -22,7 +22,7 @@ from .scanner import item_layout
 __all__ = ["Hasher", "SerialScaler"]
 
 _KEY, _FEEDBACK_KEY, _ZERO = range(len(Register), len(Register) + 3)
-"""What the memory holds beside the registers. The last is never written: `export` keeps what this memory starts with."""
+"""What the memory holds beside the registers. The last is never written: `export` keeps that it starts with zeros."""
 
 _STREAM_BITS = 8
 

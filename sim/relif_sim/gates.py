@@ -3,7 +3,8 @@
     Device ─► Verilog ─► Yosys ─► netlist ─┐
                      models of the cells ──┴─► Verilator ─► SimulatedTransport
 
-What the netlist leaves undefined at power-up, single-port RAM of the iCE40 above all, starts with anything but zeros.
+What the netlist leaves undefined is random: what memories hold before the host writes them, and what single-port RAM of
+the iCE40 puts out while it is written.
 """
 
 from __future__ import annotations
@@ -80,11 +81,12 @@ TARGETS = {
         }),
 }
 
-_SCRIPT = ("read_verilog relif.v; {synthesis} -top relif; delete t:$scopeinfo; select -assert-none t:$*; select -clear; "
-           "splitnets; opt_clean -purge; write_verilog -noattr -noexpr gates.v")
+_SCRIPT = ("read_verilog relif.v; {synthesis} -top relif; delete t:$scopeinfo; select -assert-none t:$*; "
+           "select -clear; splitnets; opt_clean -purge; write_verilog -noattr -noexpr gates.v")
 """A net for each bit: Verilator then need not take vectors apart, whose bits come from different cells."""
 
 _FLAGS = ("--x-assign", "unique", "--x-initial", "unique")
+"""What is undefined is random, the same in each run."""
 
 _INSTANCE = re.compile(r"^  (\w+) (?:#\($|\\?\S+ +\($)", re.MULTILINE)
 
@@ -101,7 +103,7 @@ def netlist(config: CoreConfig, target: str, *, progress: Progress | None = None
     if progress:
         progress(f"netlist {config.name} for {target}: Yosys")
     device = Device(config, receive_slots=family.slots, transmit_slots=family.slots)
-    text: str = convert(device, name="relif", reset=False)          # type: ignore[no-untyped-call]
+    text: str = convert(device, name="relif", reset=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as folder:
         Path(folder, "relif.v").write_text(text, encoding="utf-8")
@@ -143,8 +145,8 @@ def gate_library(config: CoreConfig, target: str, *, change: tuple[str, str] | N
     key = repr((_key(config, family), change, _FLAGS, *map(_text, _models(family))))
     name = f"{config.name}-{target}"
     # The C++ compiler optimises a little only: with more it takes longer than the simulation gains.
-    return built(cached(name, key, HARNESS), f"gate level {name}", verilog, HARNESS, optimization="-O1", progress=progress,
-                 flags=(*_FLAGS, *(f"-Wno-{warning}" for warning in family.waivers)))
+    return built(cached(name, key, HARNESS), f"gate level {name}", verilog, HARNESS, optimization="-O1",
+                 flags=(*_FLAGS, *(f"-Wno-{warning}" for warning in family.waivers)), progress=progress)
 
 
 def open_gates(config: CoreConfig, target: str, *, change: tuple[str, str] | None = None,
