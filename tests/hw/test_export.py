@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from relif_hw.config import CoreConfig
+from relif_hw.config import CoreConfig, preset
 from relif_hw.export import generate
 
 CONFIG = CoreConfig(lanes=4, state_bits=16, weight_words=32, state_words=16, neuron_words=8, program_length=16,
@@ -48,6 +48,14 @@ def test_every_lint_waiver_has_a_reason_and_ends_with_the_file(text):
     on = re.findall(r"^/\* verilator lint_on (\w+) \*/$", text, re.MULTILINE)
     assert [warning for warning, _ in off] == on
     assert len(on) == text.count("lint_off") == text.count("lint_on")
+
+
+def test_what_the_host_cannot_write_starts_with_zeros_in_hardware_too():
+    text = generate(preset("lanes1"))
+    hardware = re.sub(r"^`ifndef SYNTHESIS$.*?^`endif$", "", text, flags=re.MULTILINE | re.DOTALL)
+    zeros = r"^  initial for \((\w+)_word = 0;"
+    assert set(re.findall(zeros, hardware, re.MULTILINE)) == {"accumulators", "registers"}
+    assert set(re.findall(zeros, text, re.MULTILINE)) >= {"accumulators", "registers", "program", "state", "surrogate"}
 
 
 def test_nothing_of_the_machine_that_made_it(text):
