@@ -15,7 +15,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--large", action="store_true", help="also prove cores of 64 and 128 lanes (minutes each)")
+    parser.addoption("--large", action="store_true",
+                     help="also the proofs that take minutes each (64 and 128 lanes, netlists with a wrong gate)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "large: takes minutes, only with --large")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--large"):
+        left = [item for item in items if item.get_closest_marker("large")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(autouse=True, scope="session")

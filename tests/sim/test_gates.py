@@ -145,11 +145,10 @@ def test_block_ram_in_another_mode_is_refused(mode, tmp_path):
     assert f"DP16KD: {message}" in done.stderr
 
 
+@pytest.mark.large
 @targets
-def test_a_wrong_lut_is_found(target, request):
+def test_a_wrong_lut_is_found(target):
     """Proof that the comparison sees the gates: one LUT before the accumulators is inverted."""
-    if not request.config.getoption("--large"):
-        pytest.skip("compiles another netlist: only with --large")
     config = DESIGNS[target]
     init, name = re.findall(r"^    \.(?:LUT_)?INIT\(16'h(\w{4})\)\n  \) (\\core\.core\.lanes\.accumulators\S* +\()$",
                             text(target), re.MULTILINE)[0]
