@@ -16,8 +16,9 @@ ICE40_VCO_HZ = (533e6, 1066e6)
 ICE40_PHASE_DETECTOR_HZ = (10e6, 133e6)
 ICE40_FILTERS = (17e6, 26e6, 44e6, 66e6, 101e6, 133e6)
 """Upper ends of the ranges 1, 2, ... of the loop filter."""
-RESET_CYCLES = 1 << 12
-"""From the lock to the end of the reset. Block memory of an iCE40 reads as zero for some microseconds before."""
+RESET_CYCLES = 1 << 14
+"""From the lock to the end of the reset: more than a core has neuron words, which a reset clears one by one; and block
+memory of an iCE40 reads as zero for some microseconds after power-up."""
 
 
 class Dividers(NamedTuple):

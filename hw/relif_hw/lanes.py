@@ -16,7 +16,7 @@ theta + B is then in the result registers one cycle before the membrane is there
 and at hand where the distance to it is taken (POST).
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -583,17 +583,21 @@ class Lanes(wiring.Component):
         used, used_address = Cat(*used, at("post", 4 if config.compact else 1)).any(), at("neuron", 4)
         if not config.compact:
             used_address = Mux(at("post", 1), at("neuron", 1), used_address)
+        # The host cannot write them: a reset clears them, a word in a cycle.
+        in_reset = ResetSignal(allow_reset_less=True)
+        sweep = Signal.like(write.addr, name="sweep", reset_less=True)
+        m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [
             read.en.eq(at("mac", 3) | step_read | at("post", 0) | row_valid),
             read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
                 at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
-            write.en.eq(used | row_valid_late),
-            write.addr.eq(Mux(row_valid_late, at("target", end + 2), used_address)),
+            write.en.eq(used | row_valid_late | in_reset),
+            write.addr.eq(Mux(in_reset, sweep, Mux(row_valid_late, at("target", end + 2), used_address))),
         ]
-        # Zero is what STEP and POST leave.
+        # Zero is what STEP, POST and a reset leave.
         for lane in range(lanes):
             more = Mux(row_valid_late, Mux(row_lane[lane], row_total, 0), term[lane])
-            with m.If(row_valid_late | at("mac", 4)):
+            with m.If((row_valid_late | at("mac", 4)) & ~in_reset):
                 m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
 
     def _sum_tree(self, m, at, term, c4_spikes, row_valid):

@@ -6,6 +6,7 @@ import pytest
 from amaranth import Cat, ClockDomain, Elaboratable, Module, ResetSignal, Signal
 from amaranth.sim import Simulator
 
+from relif_boards import clocks
 from relif_boards.catalog import BOARDS
 from relif_boards.clocks import (
     ICE40_PHASE_DETECTOR_HZ,
@@ -17,6 +18,7 @@ from relif_boards.clocks import (
     pll_dividers,
     reset_domains,
 )
+from relif_hw.config import PRESETS
 
 SOURCES = {"ulx3s": 25e6, "ulx3s-usb": 25e6, "orangecrab": 48e6, "ecpix5": 100e6, "ecpix5-serial": 100e6}
 
@@ -81,7 +83,10 @@ class Clocked(Elaboratable):
         return m
 
 
-def test_domains_are_reset_until_some_time_after_the_lock():
+def test_domains_are_reset_until_some_time_after_the_lock(monkeypatch):
+    assert RESET_CYCLES >= max(config.neuron_words for config in PRESETS.values())
+    few = 64
+    monkeypatch.setattr(clocks, "RESET_CYCLES", few)
     dut = Clocked()
 
     async def bench(ctx):
@@ -101,17 +106,17 @@ def test_domains_are_reset_until_some_time_after_the_lock():
             assert ctx.get(dut.in_reset) == 0
             return count
 
-        await cycles(RESET_CYCLES + 9, clocks=True)
+        await cycles(few + 9, clocks=True)
         assert ctx.get(dut.in_reset) == 3                       # no lock
         ctx.set(dut.locked, 1)
-        assert RESET_CYCLES <= await until_released() <= RESET_CYCLES + 9
+        assert few <= await until_released() <= few + 9
         await cycles(9, clocks=True)
         # A brown-out: the clocks have stopped with the lock, and all are reset nevertheless.
         ctx.set(dut.locked, 0)
         await cycles(3, clocks=False)
         assert ctx.get(dut.in_reset) == 3
         ctx.set(dut.locked, 1)
-        assert RESET_CYCLES <= await until_released() <= RESET_CYCLES + 9
+        assert few <= await until_released() <= few + 9
 
     simulator = Simulator(dut)
     simulator.add_testbench(bench)

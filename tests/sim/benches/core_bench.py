@@ -15,7 +15,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, Timer
 
-from relif_hw.isa import Space, space_shape
+from relif_hw.isa import Space, TickFlag, space_shape, tick_entry
 from scenarios import Lockstep, Scenario, Step
 
 FILES = {Path(name).stem: Path(name) for name in os.environ["SCENARIOS"].splitlines()}
@@ -39,7 +39,14 @@ class Driver:
     def pause(self) -> bool:
         return self.pauses > 0 and self.random.random() < self.pauses
 
-    async def reset(self) -> None:
+    async def interrupt(self) -> None:
+        """Let the core begin a tick of the program that is there, and another one; stop it anywhere."""
+        self.dut.entries_valid.value = 1
+        self.dut.entries_payload.value = tick_entry(TickFlag.TRAIN | TickFlag.TARGET | TickFlag.SEND)
+        for _ in range(self.random.randrange(2000)):
+            await self.edge
+
+    async def reset(self, cycles: int) -> None:
         for name in ("entries", "access", "wdata"):
             getattr(self.dut, f"{name}_valid").value = 0
             getattr(self.dut, f"{name}_payload").value = 0
@@ -47,7 +54,7 @@ class Driver:
         self.dut.pauses.value = int(256 * self.pauses)
         self.dut.clear.value = 1
         self.dut.rst.value = 1
-        for _ in range(3):
+        for _ in range(cycles):
             await self.edge
         self.dut.rst.value = 0
 
@@ -129,9 +136,11 @@ async def scenario(dut, name: str) -> None:
     lockstep = Lockstep(Scenario.load(FILES[name]))
     driver = Driver(dut, PAUSES * (list(FILES).index(name) % 2), name)
     Clock(dut.clk, PERIOD, unit="ns").start()
-    await driver.reset()
+    # In the middle of what the program of the scenario before does.
+    await driver.interrupt()
+    await driver.reset(max(3, lockstep.config.neuron_words))
 
-    # The host writes every memory; a reset has not emptied them.
+    # The host writes every memory; a reset has emptied the accumulators alone, which it cannot write.
     for space, values in lockstep.images():
         await driver.write(space, 0, values)
     if WRONG:
