@@ -45,9 +45,10 @@ def _zeros(block: re.Match[str]) -> str:
 
 _PORTS = """\
   clk                  clock, rising edge
-  rst                  synchronous reset, active high, for as many cycles as there are neuron words (or from
-                       power-up on); memories keep their contents, which at power-up are zeros in simulation:
-                       write what a program reads (with 1 or 2 lanes the registers, space 0, are such a memory)
+  rst                  synchronous reset, active high, for as many cycles as there are neuron words, rounded
+                       up to a power of two, after which the accumulators are zero; memories keep their contents,
+                       which at power-up are zeros in simulation: write what a program reads (with 1 or 2 lanes
+                       the registers, space 0, are such a memory)
   entries_*            stream in, 16 bits: bits 15, 14 = 00: a spike of the neuron at address [13:0]
                        = word * lanes + lane of the spike memory; 01: a target value [13:0], two's complement,
                        in units of 2^-10, of output 0, 1, ... from one tick to the next; bit 15 = 1: end of the

@@ -583,7 +583,7 @@ class Lanes(wiring.Component):
         used, used_address = Cat(*used, at("post", 4 if config.compact else 1)).any(), at("neuron", 4)
         if not config.compact:
             used_address = Mux(at("post", 1), at("neuron", 1), used_address)
-        # The host cannot write them: a reset clears them, a word in a cycle.
+        # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
         m.d.sync += sweep.eq(sweep + 1)

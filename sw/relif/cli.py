@@ -208,7 +208,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, metavar="N",
                         help="seed of the spikes and weights (default 0)")
     parser.add_argument("--link", action="store_true",
-                        help="measure digits training over serial lines instead (lanes4 and lanes32)")
+                        help="measure digits training over serial lines instead (lanes1, lanes4, lanes16)")
     parser.add_argument("--samples", type=_positive, default=96, metavar="N",
                         help="samples of --link (default 96)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")

@@ -37,7 +37,7 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
 def _link(options: argparse.Namespace, console: Console) -> None:
     """Digits training over serial lines: on two presets, whatever core is asked for."""
     if options.preset or options.config:
-        raise ConfigError("--link measures lanes4 and lanes32: it takes neither --preset nor --config")
+        raise ConfigError("--link measures cores of its own: it takes neither --preset nor --config")
     torch.set_num_threads(1)
     measurements = measure_link(options.samples, options.seed, progress=console.note)
     if options.output:

@@ -138,7 +138,7 @@ async def scenario(dut, name: str) -> None:
     Clock(dut.clk, PERIOD, unit="ns").start()
     # In the middle of what the program of the scenario before does.
     await driver.interrupt()
-    await driver.reset(max(3, lockstep.config.neuron_words))
+    await driver.reset(1 << lockstep.config.neuron_address_bits)
 
     # The host writes every memory; a reset has emptied the accumulators alone, which it cannot write.
     for space, values in lockstep.images():
