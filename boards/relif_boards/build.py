@@ -28,7 +28,7 @@ from relif_sim.library import cache_folder
 
 from .board import Board
 from .catalog import find_board
-from .report import Report, fastest, read_report
+from .report import ROUNDING, Report, fastest, read_report
 from .top import BoardTop
 
 __all__ = ["Build", "build", "plan_build", "program"]
@@ -63,8 +63,6 @@ FAMILIES = {
         "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
 }
-_ROUNDING = 1e-4
-"""nextpnr keeps periods in whole picoseconds: half of one is so much of the period of 100 MHz."""
 LIMIT = 7200.0
 """Seconds after which a step has failed."""
 
@@ -167,7 +165,7 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
                 "seeds": [asdict(report) for report in reports]}, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(store, ignore_errors=True)
             shutil.copytree(work, store)
-    reports = tuple(read_report(store / f"seed{seed}.json", seed) for seed in seeds)
+    reports = tuple(read_report(store / f"seed{seed}.json", seed, board.domains) for seed in seeds)
     folder.mkdir(parents=True, exist_ok=True)
     for path in store.iterdir():
         if path.suffix in (".bit", ".bin", ".svf", ".json", ".log", ".txt"):
@@ -188,7 +186,7 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
         (work / "report.json").rename(work / f"seed{seed}.json")
         (work / f"{NAME}.tim").rename(work / f"seed{seed}.log")
         (work / f"{NAME}.{family.routed}").rename(work / f"seed{seed}.{family.routed}")
-        report = read_report(work / f"seed{seed}.json", seed)
+        report = read_report(work / f"seed{seed}.json", seed, board.domains)
         reports.append(report)
         reached = ", ".join(f"{c.name} {c.reached:.1f} MHz (at least {c.wanted:g})" for c in report.clocks)
         progress(f"{what}: {reached}")
@@ -211,7 +209,7 @@ def _check_constraints(board: Board, report: Report) -> None:
     """`ToolError` if a domain was routed without its constraint, which nextpnr forgets with a mere warning."""
     wanted = {clock.name: clock.wanted for clock in report.clocks}
     for domain, hz in board.domains.items():
-        if wanted.get(domain, 0.0) < hz / 1e6 * (1 - _ROUNDING):
+        if wanted.get(domain, 0.0) < hz / 1e6 * (1 - ROUNDING):
             raise ToolError(f"{board.name}: clock {domain} must reach {hz / 1e6:g} MHz, but place and route was asked "
                             f"for {wanted.get(domain, 0.0):g} MHz")
 

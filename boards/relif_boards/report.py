@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Clock", "Report", "fastest", "read_report"]
+__all__ = ["ROUNDING", "Clock", "Report", "fastest", "read_report"]
 
 CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP",
          "ICESTORM_LC": "logic cell", "ICESTORM_RAM": "block RAM", "ICESTORM_SPRAM": "single-port RAM",
@@ -65,14 +65,21 @@ def _ends(path: dict[str, Any]) -> str:
     return f"{_block(steps[0]['from']['cell'])} to {_block(steps[-1]['to']['cell'])}"
 
 
-def _domain(name: str) -> str:
-    """A clock's name without what tools have put around it."""
-    name = name.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
-    return "sync" if name == "clk" else name.removesuffix("_clk")
+ROUNDING = 1e-4
+"""nextpnr keeps periods in whole picoseconds: half of one is so much of the period of 100 MHz."""
 
 
-def read_report(path: Path, seed: int) -> Report:
-    """Read nextpnr's JSON report."""
+def _domain(net: str, wanted: float, domains: Mapping[str, float]) -> str:
+    """The domain of a clock. Its net may have been given the name of any wire that is part of it: then what it was
+    asked for tells."""
+    name = net.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
+    name = "sync" if name == "clk" else name.removesuffix("_clk")
+    alike = [domain for domain, hz in domains.items() if abs(wanted - hz / 1e6) <= ROUNDING * hz / 1e6]
+    return alike[0] if alike and name not in (*domains, "source") else name
+
+
+def read_report(path: Path, seed: int, domains: Mapping[str, float]) -> Report:
+    """Read nextpnr's JSON report of a design with these clock domains (in Hz)."""
     data = json.loads(path.read_text(encoding="utf-8"))
     paths = {entry["from"].removeprefix("posedge "): _ends(entry) for entry in data["critical_paths"]
              if entry["from"] == entry["to"]}
@@ -80,5 +87,5 @@ def read_report(path: Path, seed: int) -> Report:
         seed=seed,
         cells={CELLS[kind]: (entry["used"], entry["available"]) for kind, entry in data["utilization"].items()
                if kind in CELLS},
-        clocks=tuple(Clock(_domain(name), entry["achieved"], entry["constraint"], paths.get(name, "")) for name, entry
-                     in sorted(data["fmax"].items())))
+        clocks=tuple(Clock(_domain(net, entry["constraint"], domains), entry["achieved"], entry["constraint"],
+                           paths.get(net, "")) for net, entry in sorted(data["fmax"].items())))

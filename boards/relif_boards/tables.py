@@ -55,7 +55,7 @@ def tables(folder: Path) -> str:
                       f"{config.weight_words * config.lanes}", f"{config.weight_bits} bits", link,
                       ", ".join(summary["tools"])))
         seeds = [seed["seed"] for seed in summary["seeds"]]
-        reports = [read_report(folder / name / f"seed{seed}.json", seed) for seed in seeds]
+        reports = [read_report(folder / name / f"seed{seed}.json", seed, board.domains) for seed in seeds]
         cells += [(name, kind, f"{used}", f"{available}", f"{100 * used / available:.0f} %")
                   for kind, (used, available) in fastest(reports).cells.items()]
         clocks += [
