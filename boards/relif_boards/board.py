@@ -31,7 +31,7 @@ class Board:
     clock_hz : float
         The core's clock, made by the PLL from the platform's default clock.
     preset : str
-        The largest preset that meets that clock; see `docs/boards.md`.
+        The core that is built if no other one is asked for; see `docs/boards.md`.
     resource : (str, int)
         Resource of the platform with the link's pins.
     baudrate : int

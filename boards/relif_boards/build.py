@@ -157,14 +157,14 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     cached = summary.exists() and json.loads(summary.read_text(encoding="utf-8"))["tools"] == versions
     if not cached:
         store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=store.parent) as name:
+        with tempfile.TemporaryDirectory(prefix="build-", dir=store.parent, ignore_cleanup_errors=True) as name:
             work = Path(name)
             reports = _make(plan, work, board, seeds, progress)
             (work / "report.json").write_text(json.dumps({
                 "board": board.name, "config": asdict(config), "serial": serial, "digest": digest, "tools": versions,
                 "seeds": [asdict(report) for report in reports]}, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(store, ignore_errors=True)
-            shutil.copytree(work, store)
+            work.rename(store)                  # whole or not at all
     reports = tuple(read_report(store / f"seed{seed}.json", seed, board.domains) for seed in seeds)
     folder.mkdir(parents=True, exist_ok=True)
     for path in store.iterdir():
@@ -190,13 +190,7 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
         reports.append(report)
         reached = ", ".join(f"{c.name} {c.reached:.1f} MHz (at least {c.wanted:g})" for c in report.clocks)
         progress(f"{what}: {reached}")
-    for report in reports:
-        _check_constraints(board, report)
-        for clock in report.clocks:
-            if not clock.met:
-                raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
-                                f"{report.seed}, below its {clock.wanted:g} MHz (from {clock.path}): take other seeds "
-                                "or a smaller core")
+        _check_clocks(board, report)
     shutil.copy(work / f"seed{fastest(reports).seed}.{family.routed}", work / f"{NAME}.{family.routed}")
     _run(pack, work, progress, f"{board.name}: bitstream")
     if board.dfu is not None:
@@ -205,13 +199,19 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
     return tuple(reports)
 
 
-def _check_constraints(board: Board, report: Report) -> None:
-    """`ToolError` if a domain was routed without its constraint, which nextpnr forgets with a mere warning."""
+def _check_clocks(board: Board, report: Report) -> None:
+    """`ToolError` if a clock is not met, or was routed without its constraint, which nextpnr forgets with a mere
+    warning."""
     wanted = {clock.name: clock.wanted for clock in report.clocks}
     for domain, hz in board.domains.items():
         if wanted.get(domain, 0.0) < hz / 1e6 * (1 - ROUNDING):
             raise ToolError(f"{board.name}: clock {domain} must reach {hz / 1e6:g} MHz, but place and route was asked "
                             f"for {wanted.get(domain, 0.0):g} MHz")
+    for clock in report.clocks:
+        if not clock.met:
+            raise ToolError(f"{board.name}: clock {clock.name} reaches {clock.reached:.1f} MHz with seed "
+                            f"{report.seed}, below its {clock.wanted:g} MHz (from {clock.path}): take other seeds "
+                            "or a smaller core")
 
 
 def program(board_name: str, folder: Path) -> None:
