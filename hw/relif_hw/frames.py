@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from .config import CoreConfig
-from .isa import Space, space_shape
+from .isa import ADDRESS_BITS, Space, space_shape
 
 __all__ = [
     "ACCESS", "CORE_VERSION", "CRC_BYTES", "ELEMENT_MAX_BYTES", "HEADER", "HEADER_BYTES", "IDENTITY_FIELDS",
-    "LENGTH_INDEX", "MAX_FRAME", "MAX_PAYLOAD", "PROTOCOL_VERSION", "SEQUENCED", "SLOT_BYTES", "TYPE_INDEX",
-    "BoardFlag", "FrameType", "Identity", "element_bytes",
+    "LENGTH_INDEX", "MAX_FRAME", "MAX_PAYLOAD", "PROTOCOL_VERSION", "RUN_BYTES", "RUN_STARTS", "SEQUENCED",
+    "SLOT_BYTES", "TYPE_INDEX", "BoardFlag", "FrameType", "Identity", "element_bytes", "spike_run",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Of frames; a host talks only to boards of its own."""
 CORE_VERSION = 2
 """Of instructions, memories and what they compute; a host talks only to cores of its own."""
@@ -58,6 +58,8 @@ class FrameType(IntEnum):
     """Board: 32-bit elements of the core's results, little-endian."""
     DATA = 14
     """Board: whole elements of the words that a READ asked for."""
+    SPIKES = 15
+    """Host: as ENTRIES, but instead of each event a `spike_run` and its bytes, one bit a neuron."""
 
 
 SEQUENCED = 8
@@ -94,6 +96,21 @@ TYPE_INDEX = 254
 LENGTH_INDEX = 255
 
 ELEMENT_MAX_BYTES = 4
+
+RUN_BYTES = 8
+"""Bytes of a run of spikes at most."""
+RUN_STARTS = 1 << ADDRESS_BITS - 3
+"""A run begins at one of so many bytes of the spike memory: at every eighth neuron."""
+
+
+def spike_run(byte: int, count: int) -> int:
+    """What announces `count` bytes of spikes in a SPIKES frame: neuron 8 `byte` is the lowest bit of the first.
+
+    `ValueError` if there is no such byte, or `count` is not 1 to `RUN_BYTES`.
+    """
+    if not (0 <= byte < RUN_STARTS and 1 <= count <= RUN_BYTES):
+        raise ValueError(f"a run has 1 to {RUN_BYTES} bytes from 0 to {RUN_STARTS - 1}, not {count} from {byte}")
+    return (count - 1) * RUN_STARTS | byte
 
 
 def element_bytes(config: CoreConfig, space: Space) -> int:

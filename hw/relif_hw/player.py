@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from .access import AccessLayout
 from .config import CoreConfig
-from .frames import ACCESS, ELEMENT_MAX_BYTES, LENGTH_INDEX, TYPE_INDEX, FrameType, element_bytes
-from .isa import Space, space_shape
+from .frames import ACCESS, ELEMENT_MAX_BYTES, LENGTH_INDEX, RUN_BYTES, TYPE_INDEX, FrameType, element_bytes
+from .isa import ADDRESS_BITS, Space, space_shape
 
 __all__ = ["Player"]
 
@@ -15,6 +15,8 @@ __all__ = ["Player"]
 class Player(wiring.Component):
     """Plays one frame after the other, and frees its slot when it is done.
 
+    In SPIKES, a run of bytes with one bit a neuron becomes the events of the bits that are set; it takes nine
+    cycles a byte, and the frame's end ends it.
     A WRITE_FIRST is not begun before its REST is there, so that an access always ends. An access
     gets exactly the elements that it needs: surplus bytes are dropped, and missing ones are zero.
 
@@ -71,6 +73,9 @@ class Player(wiring.Component):
         gathered = Signal(8 * ELEMENT_MAX_BYTES)
         byte_index = Signal(2)
         last = Signal()
+        run = (kind == FrameType.SPIKES) & (self.read_data[6:] == 0)        # in the place of an event
+        run_address, run_left, run_spikes = gathered[:ADDRESS_BITS], Signal(range(RUN_BYTES)), gathered[16:24]
+        in_run = Signal()
 
         with m.Switch(space):
             for number, shape in shapes.items():
@@ -81,7 +86,7 @@ class Player(wiring.Component):
         m.d.comb += [
             self.read_index.eq(index + take),
             last.eq((element == elements) & (words == 1)),
-            self.entries.payload.eq(Cat(gathered[:8], self.read_data)),
+            self.entries.payload.eq(Cat(gathered[:8], Mux(in_run, run_address[8:], self.read_data))),
             self.access.payload.space.eq(space), self.access.payload.address.eq(address),
             self.access.payload.words.eq(words),
             self.access.payload.write.eq(kind != FrameType.READ),
@@ -121,7 +126,7 @@ class Player(wiring.Component):
                     m.next = "write"
                 with m.Else():
                     with m.Switch(kind):
-                        with m.Case(FrameType.ENTRIES):
+                        with m.Case(FrameType.ENTRIES, FrameType.SPIKES):
                             m.next = "entry low"
                         with m.Case(FrameType.WRITE, FrameType.WRITE_FIRST, FrameType.READ):
                             m.next = "header"
@@ -134,11 +139,31 @@ class Player(wiring.Component):
                 with m.If(left == 0):
                     m.next = "pop"
             with m.State("entry high"):
-                m.d.comb += [self.entries.valid.eq(left != 0), take.eq(self.entries.valid & self.entries.ready)]
+                m.d.comb += [self.entries.valid.eq((left != 0) & ~run),
+                             take.eq((left != 0) & (run | self.entries.ready))]
                 with m.If(left == 0):
                     m.next = "pop"
+                with m.Elif(run):
+                    m.d.sync += [Cat(run_address[3:], run_left).eq(Cat(gathered[:8], self.read_data)),
+                                 run_address[:3].eq(0)]
+                    m.next = "run"
                 with m.Elif(self.entries.ready):
                     m.next = "entry low"
+            with m.State("run"):
+                m.d.comb += take.eq(left != 0)
+                m.d.sync += run_spikes.eq(self.read_data)
+                m.next = "spikes"
+                with m.If(left == 0):
+                    m.next = "pop"
+            with m.State("spikes"):
+                m.d.comb += [in_run.eq(1), self.entries.valid.eq(run_spikes[0])]
+                with m.If(~run_spikes[0] | self.entries.ready):
+                    m.d.sync += [run_spikes.eq(run_spikes >> 1), run_address.eq(run_address + 1)]
+                    with m.If(run_address[:3].all()):
+                        m.d.sync += run_left.eq(run_left - 1)
+                        m.next = "run"
+                        with m.If(run_left == 0):
+                            m.next = "entry low"
             with m.State("header"):
                 m.d.comb += take.eq(left != 0)
                 m.d.sync += [

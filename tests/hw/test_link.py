@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from link_bench import LinkBench
 
+from entries import canonical
 from faults import FaultyTransport
 from relif.host.board import LinkBoard
 from relif.host.protocol import Frame, decode_frame, encode_frame
@@ -92,21 +93,34 @@ def test_a_large_image_is_streamed():
         assert (board.read(Space.STATE) == words2).all()
 
 
+def noting(kinds, send):
+    """A `Session.send` that also notes the types of frames."""
+    def noted(kind, payload):
+        kinds.add(kind)
+        send(kind, payload)
+    return noted
+
+
 @pytest.mark.parametrize("stall", STALLS.values(), ids=STALLS)
 @pytest.mark.parametrize("slots", [2, 8])
 def test_entries_arrive_once_in_order_and_results_come_back(stall, slots):
     rng = np.random.default_rng(5)
-    entries = rng.integers(0, 32, 300)
-    ticks = rng.random(300) < 0.1
+    entries = rng.integers(0, 32, 600)
+    ticks = rng.random(600) < np.repeat([0.1, 0.7], 300)        # many spikes a tick, then few
     entries[ticks] |= TICK_ENTRY
+    entries = canonical(entries)
     bench = LinkBench(SMALL, stall=stall, slots=slots)
+    kinds = set()
     with LinkBoard(bench) as board:
+        board.session.send = noting(kinds, board.session.send)
         results = []
         for part in np.array_split(entries, 9):
             board.submit(part)
         results += board.results()
-    assert bench.log == entries.tolist()
-    assert [result.values.tolist() for result in results] == [[-1 - k] for k in np.nonzero(ticks)[0].tolist()]
+    assert bench.log == entries
+    assert [result.values.tolist() for result in results] == [[-1 - k] for k, entry in enumerate(entries)
+                                                              if entry & TICK_ENTRY]
+    assert kinds == {FrameType.ENTRIES, FrameType.SPIKES}
     assert {(result.stream, result.kind) for result in results} == {(7, 0)}
 
 
@@ -198,9 +212,12 @@ def test_results_are_sent_again_until_they_are_acknowledged():
 
 HEADER = ACCESS.pack(Space.SURROGATE, 0, 2)
 MALFORMED = {
-    "an unknown sequenced type": (15, b"\x01\x02\x03"),
+    "an unknown sequenced type": (24, b"\x01\x02\x03"),
     "no entries": (FrameType.ENTRIES, b""),
     "half an entry": (FrameType.ENTRIES, b"\x01"),
+    "half a run's beginning": (FrameType.SPIKES, b"\x01"),
+    "a run of nothing": (FrameType.SPIKES, b"\x01\x38"),
+    "a run cut short": (FrameType.SPIKES, b"\x01\x38\x00\x00"),
     "no header": (FrameType.WRITE, b""),
     "half a header": (FrameType.READ, b"\x06\x00"),
     "an unknown space": (FrameType.WRITE, ACCESS.pack(7, 0, 1) + b"\1\2\3\4"),
@@ -281,9 +298,10 @@ def test_faults_in_both_directions(seed):
         else:
             entries = rng.integers(0, 32, rng.integers(1, 200))
             entries[rng.random(len(entries)) < 0.2] |= TICK_ENTRY
+            entries = canonical(entries)
             board.submit(entries)
-            ticks += [-1 - len(sent) - k for k in np.nonzero(entries & TICK_ENTRY)[0].tolist()]
-            sent += entries.tolist()
+            ticks += [-1 - len(sent) - k for k, entry in enumerate(entries) if entry & TICK_ENTRY]
+            sent += entries
     results = board.results()
     assert [item for item in bench.log if isinstance(item, int)] == sent
     assert [int(result.values[0]) for result in results] == ticks

@@ -17,6 +17,7 @@ from relif_hw.isa import VALUE_ENTRY, Space, space_shape
 from ..errors import BoardError, LinkError, ToolError
 from ..model.fixed import FixedCore
 from .identity import check_config, named
+from .packing import pack
 from .protocol import Session
 from .transport import SerialTransport, TcpTransport, Transport
 from .usb import UsbTransport
@@ -183,7 +184,7 @@ class LinkBoard(Board):
         self.name = transport.name
         self.transport = transport
         self.session = Session(transport, **timing)
-        self._entries = bytearray()         # submitted, not sent: less than a frame
+        self._rest: tuple[FrameType, bytes] | None = None       # submitted, not sent: a frame at most
         try:
             self.identity = named(self.session.hello())
             if config is not None:
@@ -196,21 +197,25 @@ class LinkBoard(Board):
 
     def _submit(self, entries: npt.NDArray[np.uint16]) -> None:
         # Entries that do not fill a frame wait for more of them as long as the board is busy.
-        self._entries += entries.astype("<u2").tobytes()
-        size = MAX_PAYLOAD & ~1
-        start = 0
-        while len(self._entries) - start >= size:
-            self.session.send(FrameType.ENTRIES, bytes(self._entries[start:start + size]))
-            start += size
-        del self._entries[:start]
-        if self._entries and not self.session.pending:
+        packed = pack(entries)
+        if self._rest:
+            kind, rest = self._rest
+            if kind == packed.kind:
+                packed, self._rest = packed.after(rest), None
+            else:
+                self._send_entries()
+        *frames, last = packed.frames()
+        for payload in frames:
+            self.session.send(packed.kind, payload)
+        self._rest = packed.kind, last
+        if not self.session.pending:
             self._send_entries()
         self.session.flush()
 
     def _send_entries(self) -> None:
-        if self._entries:
-            self.session.send(FrameType.ENTRIES, bytes(self._entries))
-            self._entries.clear()
+        if self._rest:
+            self.session.send(*self._rest)
+            self._rest = None
 
     def _write(self, space: Space, address: int, values: IntArray) -> None:
         self._send_entries()
