@@ -5,17 +5,17 @@ from relif_hw.isa import TICK_ENTRY, VALUE_ENTRY
 
 
 def canonical(entries):
-    """The entries with each tick's events once, in ascending order, before its target values."""
-    sorted_, events, values = [], set(), []
+    """The entries with each tick's events once, in ascending order, after its target values."""
+    ordered, events = [], set()
     for entry in map(int, entries):
         if entry < VALUE_ENTRY:
             events.add(entry)
-        elif entry < TICK_ENTRY:
-            values.append(entry)
         else:
-            sorted_ += [*sorted(events), *values, entry]
-            events, values = set(), []
-    return [*sorted_, *sorted(events), *values]
+            if entry >= TICK_ENTRY:
+                ordered += sorted(events)
+                events.clear()
+            ordered.append(entry)
+    return ordered + sorted(events)
 
 
 def unpacked(kind, payload):

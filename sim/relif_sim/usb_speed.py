@@ -68,13 +68,16 @@ def _through_the_link(bus: UsbBus, high_speed: bool) -> dict[str, float]:
         board.write(Space.PROGRAM, 0, image)
         board.results()
 
-        # Out: events to a core with an empty program, a tick every thousand.
-        tick = [*(event_entry(n) for n in range(1000)), tick_entry(TickFlag(0))]
-        start = bus.seconds
-        for _ in range(20):
-            board.submit(tick)
-        board.results()
-        events = 20 * 1000 / (bus.seconds - start)
+        def events(step: int) -> float:
+            """Out: events of every `step`-th neuron, in ticks of a core with an empty program."""
+            tick = [*map(event_entry, range(0, CORE.neurons, step)), tick_entry(TickFlag(0))]
+            start = bus.seconds
+            for _ in range(20 * step):
+                board.submit(tick)
+            board.results()
+            return 20 * step * (len(tick) - 1) / (bus.seconds - start)
+
+        scattered, dense = events(16), events(1)
 
         # In: whole spike vectors, every neuron of which has spiked.
         image[:len(program)] = [instruction.encode() for instruction in program]
@@ -92,7 +95,8 @@ def _through_the_link(bus: UsbBus, high_speed: bool) -> dict[str, float]:
         words = board.read(Space.WEIGHTS)
         read = bus.seconds - start
     return {
-        "out_events_per_second": events,
+        "out_events_per_second": scattered,
+        "out_dense_events_per_second": dense,
         "in_events_per_second": sent / elapsed,
         "in_result_bytes_per_second": 4 * elements / elapsed,
         "in_weights_bytes_per_second": words.size / read,

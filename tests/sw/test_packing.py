@@ -13,7 +13,7 @@ def ticks(neurons, density, values=0, number=40, seed=0):
     random = np.random.default_rng(seed)
     parts = []
     for _ in range(number):
-        parts += [np.flatnonzero(random.random(neurons) < density), VALUE_ENTRY + random.integers(100, size=values),
+        parts += [VALUE_ENTRY + random.integers(100, size=values), np.flatnonzero(random.random(neurons) < density),
                   [TICK_ENTRY | int(random.integers(10))]]
     return np.concatenate(parts).astype(np.uint16)
 
@@ -23,7 +23,7 @@ CASES = {
     "a few of many": (ticks(700, 0.02), FrameType.ENTRIES),
     "many of many": (ticks(700, 0.2), FrameType.SPIKES),
     "all neurons": (ticks(8 * RUN_STARTS, 1.0, number=2), FrameType.SPIKES),
-    "values between": (ticks(40, 0.5, values=3), FrameType.SPIKES),
+    "values before": (ticks(40, 0.5, values=3), FrameType.SPIKES),
     "values alone": (ticks(1, 0.0, values=3), FrameType.ENTRIES),
     "one event": (np.array([5], dtype=np.uint16), FrameType.ENTRIES),
     "one tick": (np.array([TICK_ENTRY], dtype=np.uint16), FrameType.ENTRIES),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relif_hw.frames import MAX_PAYLOAD, RUN_BYTES, RUN_STARTS, FrameType, spike_run
+from relif_hw.frames import MAX_PAYLOAD, RUN_BYTES, FrameType, spike_run
 from relif_hw.isa import TICK_ENTRY, VALUE_ENTRY
 
 __all__ = ["Packed", "pack"]
@@ -51,31 +51,30 @@ def pack(entries: npt.NDArray[np.uint16]) -> Packed:
 
 
 def _spikes(entries: npt.NDArray[np.uint16]) -> Packed:
-    stride = 2 * RUN_STARTS                     # of a tick's keys: its bytes of spikes, and then the rest of it
-    ends_tick = entries >= TICK_ENTRY
-    tick = (np.cumsum(ends_tick) - ends_tick) * stride
-    event = entries < VALUE_ENTRY
+    items: list[bytes] = []
+    tick: dict[int, int] = {}           # bytes of the tick's spikes that are not zero
+    for entry in entries.tolist():
+        if entry < VALUE_ENTRY:
+            tick[entry >> 3] = tick.get(entry >> 3, 0) | 1 << (entry & 7)
+        else:
+            if entry >= TICK_ENTRY:
+                items += _runs(tick)
+                tick.clear()
+            items.append(entry.to_bytes(2, "little"))
+    items += _runs(tick)
+    return Packed(FrameType.SPIKES, b"".join(items), np.cumsum([len(item) for item in items]))
 
-    keys, which = np.unique(tick[event] + (entries[event] >> 3), return_inverse=True)
-    bits = np.zeros(len(keys), dtype=np.uint8)
-    np.bitwise_or.at(bits, which, (1 << (entries[event] & 7)).astype(np.uint8))
 
-    # A run begins after a gap, and again after RUN_BYTES.
-    begins = np.diff(keys, prepend=-stride) > _BRIDGE + 1
-    begin = np.maximum.accumulate(np.where(begins, keys, 0))
-    begin = keys - (keys - begin) % RUN_BYTES
-    runs, run = np.unique(begin, return_inverse=True)
-    counts = np.zeros(len(runs), dtype=np.int64)
-    np.maximum.at(counts, run, keys - begin + 1)
-
-    announced = [spike_run(byte, count) for byte, count in zip((runs % stride).tolist(), counts.tolist(), strict=True)]
-    heads = np.array([*announced, *entries[~event].tolist()], dtype=np.int64)
-    sizes = np.concatenate([2 + counts, np.full(len(heads) - len(runs), 2)])
-    order = np.argsort(np.concatenate([runs, tick[~event] + RUN_STARTS]), kind="stable")
-    ends = np.empty(len(order), dtype=np.int64)
-    ends[order] = np.cumsum(sizes[order])
-    starts = ends - sizes
-    data = np.zeros(sizes.sum(), dtype=np.uint8)
-    data[starts], data[starts + 1] = heads & 0xFF, heads >> 8
-    data[starts[run] + 2 + keys - begin] = bits
-    return Packed(FrameType.SPIKES, data.tobytes(), ends[order])
+def _runs(spikes: dict[int, int]) -> Iterator[bytes]:
+    """Runs with all of these bytes."""
+    first, run = 0, bytearray()
+    for byte in sorted(spikes):
+        silent = byte - first - len(run)
+        if run and (silent > _BRIDGE or len(run) + silent >= RUN_BYTES):
+            yield spike_run(first, len(run)).to_bytes(2, "little") + run
+            run.clear()
+        if not run:
+            first, silent = byte, 0
+        run += bytes(silent) + bytes([spikes[byte]])
+    if run:
+        yield spike_run(first, len(run)).to_bytes(2, "little") + run
