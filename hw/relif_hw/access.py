@@ -90,11 +90,17 @@ class Access(wiring.Component):
         elements = Signal.like(element)           # of a word, less one
         of_lanes, writing = Signal(), Signal()
         incoming = self.access.payload
-        m.d.comb += [
-            self.space.eq(space), self.address.eq(address), self.element.eq(element),
+        # What is written goes on its way one cycle late: it comes from the link, and has far to go.
+        late = "comb" if compact else "sync"
+        m.d[late] += [
             self.poke_value.eq(self.wdata.payload), self.program_value.eq(self.wdata.payload),
             self.table_value.eq(self.wdata.payload), self.register_value.eq(self.wdata.payload),
             self.target_value.eq(self.wdata.payload),
+            *(strobe.eq(0) for strobe in (self.poke_lane, self.program_write, self.table_write, self.target_write,
+                                          self.register_write)),
+        ]
+        m.d.comb += [
+            self.space.eq(space), self.address.eq(address), self.element.eq(element),
             self.read.payload.opcode.eq(READ), self.read.payload.flags.eq(space),
             self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
             of_lanes.eq(0),
@@ -142,23 +148,24 @@ class Access(wiring.Component):
                 m.d.comb += self.wdata.ready.eq(1)
                 with m.If(self.wdata.valid):
                     with m.If(of_lanes):        # not a case of the switch, of whose constants Yosys would make a memory
-                        m.d.comb += self.poke_lane.eq(1 << element)
+                        m.d[late] += self.poke_lane.eq(1 << element)
                     with m.Switch(space):
                         with m.Case(Space.PROGRAM):
-                            m.d.comb += self.program_write.eq(1 << element)
+                            m.d[late] += self.program_write.eq(1 << element)
                         with m.Case(Space.SURROGATE):
-                            m.d.comb += self.table_write.eq(1)
+                            m.d[late] += self.table_write.eq(1)
                         with m.Case(Space.TARGETS):
-                            m.d.comb += self.target_write.eq(1)
+                            m.d[late] += self.target_write.eq(1)
                         with m.Case(Space.REGISTERS):
-                            m.d.comb += self.register_write.eq(1)
+                            m.d[late] += self.register_write.eq(1)
                     m.d.sync += element.eq(element + 1)
                     with m.If(last):
-                        with m.If(of_lanes):
-                            m.next = "commit"
-                        with m.Else():
-                            next_word()
-                            m.next = "next"
+                        m.next = "written"
+            with m.State("written"):
+                m.next = "commit"
+                with m.If(~of_lanes):
+                    next_word()
+                    m.next = "next"
             with m.State("commit"):
                 m.d.comb += self.write.eq(1)
                 next_word()

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .isa import Flag, Opcode, Space
+from .skid import Skid
 
 __all__ = ["READ", "Source", "Scanner", "item_layout"]
 
@@ -197,22 +198,30 @@ class Scanner(wiring.Component):
             m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
 
         s4 = Signal(item_layout(self.config), reset_less=True)
-        s4_valid, s4_take = Signal(), Signal()
+        s4_valid, s4_take, s4_value = Signal(), Signal(), Signal()
+        to_values, leaves = Signal(), Signal()
         if self.config.compact:
             self._take_lanes(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take)
-        else:
-            self._take_groups(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context)
-
-        to_values = Signal()
-        if self.config.compact:
             with m.If(accept):
-                m.d.sync += to_values.eq(_gives_values(self.i.payload.opcode))
+                m.d.sync += s4_value.eq(_gives_values(self.i.payload.opcode))
+            out, out_valid = s4, s4_valid
+            m.d.comb += [to_values.eq(s4_value), s4_take.eq(s4_valid & leaves)]
         else:
-            m.d.comb += to_values.eq(_gives_values(Array(c.opcode for c in contexts)[s4.context]))
+            s4_next = self._take_groups(
+                m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context)
+            with m.If(s4_take | ~s4_valid):
+                m.d.sync += s4_value.eq(_gives_values(Array(c.opcode for c in contexts)[s4_next]))
+            # What waits for the lanes must not reach back, stage by stage, to the taking of instructions.
+            m.submodules.skid = skid = Skid(data.StructLayout({"item": item_layout(self.config), "value": 1}))
+            out, out_valid = skid.o.payload.item, skid.o.valid
+            m.d.comb += [
+                skid.i.payload.item.eq(s4), skid.i.payload.value.eq(s4_value), skid.i.valid.eq(s4_valid),
+                s4_take.eq(s4_valid & skid.i.ready), skid.o.ready.eq(leaves), to_values.eq(skid.o.payload.value),
+            ]
         m.d.comb += [
-            self.items.payload.eq(s4), self.items.valid.eq(s4_valid & ~to_values),
-            self.values.payload.eq(s4), self.values.valid.eq(s4_valid & to_values),
-            s4_take.eq(s4_valid & Mux(to_values, self.values.ready, self.items.ready)),
+            self.items.payload.eq(out), self.items.valid.eq(out_valid & ~to_values),
+            self.values.payload.eq(out), self.values.valid.eq(out_valid & to_values),
+            leaves.eq(Mux(to_values, self.values.ready, self.items.ready)),
         ]
         return m
 
@@ -241,7 +250,7 @@ class Scanner(wiring.Component):
             m.d.sync += taken.eq(0)
 
     def _take_groups(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context):
-        """S2 to S4: a word, its groups of lanes that have a row, and their lanes."""
+        """S2 to S4: a word, its groups of lanes that have a row, and their lanes. Returns S3's context."""
         lanes, bits = self.config.lanes, self.config.state_bits
         group_lanes = min(16, lanes)
         groups = lanes // group_lanes
@@ -304,6 +313,7 @@ class Scanner(wiring.Component):
                         s4.row.eq(s3_base + lane),
                         s4.value.eq(s3_values.word_select(lane, bits).as_signed()),
                     ]
+        return s3_context
 
     def _decode(self, m, source, sparse, wide, address, left):
         """What an instruction scans."""
