@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out, connect
 from .access import Access, AccessLayout
 from .arithmetic import APART, InstructionLayout
 from .compact import Hasher, SerialScaler
+from .compact_lanes import CompactLanes
 from .config import CoreConfig
 from .error import ErrorUnit
 from .isa import INSTRUCTION_WORDS, Flag, Opcode, Register, Space
@@ -79,7 +80,7 @@ class Core(wiring.Component):
         m.submodules.scanner = scanner = Scanner(config)
         m.submodules.scaler = scaler = SerialScaler(config) if config.compact else Scaler(config)
         m.submodules.issue = issue = Issue(config)
-        m.submodules.lanes = array = Lanes(config)
+        m.submodules.lanes = array = CompactLanes(config) if config.compact else Lanes(config)
         m.submodules.error = error = ErrorUnit(config)
         m.submodules.sender = sender = Sender(config)
         m.submodules.access = access = Access(config)

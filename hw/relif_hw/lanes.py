@@ -8,20 +8,19 @@ Stages of a word; c0 is the cycle in which the memories are addressed:
                                                     └─► adder tree ─► accumulator of one lane
 
 FEEDBACK, POST and an INTEGRATE of hashed weights need those or the surrogate at c1, which take two
-cycles more to make; they wait that long before c0 (the program's fences keep other words away). In a compact core
-it is `issue` that waits, one cycle more for each further lane whose surrogate is looked up.
+cycles more to make; they wait that long before c0 (the program's fences keep other words away).
 
 Where thresholds adapt, a word with the threshold's rise B goes right before the one of the membrane:
 theta + B is then in the result registers one cycle before the membrane is there to be compared (STEP),
 and at hand where the distance to it is taken (POST).
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, ResetSignal, Signal, signed
+from amaranth import Cat, Const, Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import APART, Stages, aligned, saturated
+from .arithmetic import Stages, aligned, saturated
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .issue import word_layout
@@ -102,10 +101,7 @@ class Lanes(wiring.Component):
         c0 = Signal(word_layout(config))
         c0_valid = Signal()
         self._fresh = Signal()          # the first cycle of a word
-        if config.compact:
-            p1, p1_valid, p2, p2_valid = self._wait(m, late, c0, c0_valid)
-        else:
-            p1, p1_valid, p2, p2_valid = self._delay(m, late, c0, c0_valid)
+        p1, p1_valid, p2, p2_valid = self._delay(m, late, c0, c0_valid)
 
         # What each stage knows of its word.
         by_target = (c0.flags & Flag.BY_TARGET) != 0
@@ -138,19 +134,7 @@ class Lanes(wiring.Component):
             "reset_zero": (c0.flags & Flag.RESET_ZERO) != 0,
             "addend": c0.addend,
         }
-        known = {
-            ("valid", 0): c0_valid, ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
-        }
-        if config.compact:
-            at = self._stages_of_rows(m, stages, c0, known, works, ways)
-        else:
-            at = Stages(stages, "c", {
-                **known, **{(name, 0): value for name, value in ways.items()},
-                **{(name, 0): c0_valid & value for name, value in works.items()},
-                ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
-                ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
-                ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(lanes)),
-            })
+        at = self._stages(m, stages, c0, c0_valid, works, ways)
 
         # Addresses.
         m.d.comb += [
@@ -177,15 +161,12 @@ class Lanes(wiring.Component):
             group_hash.enable.eq(hash_early | (c0_valid & (step | trace | learn | post))),
         ]
 
-        psi = self._surrogates_in_turn(m) if config.compact else self._surrogates(m, p1, p1_valid, p2, p2_valid)
+        psi = self._surrogates(m, p1, p1_valid, p2, p2_valid)
         totals, term, keep = self._multiply(m, at, group_hash, psi)
         self._accumulate(m, at, c0, totals, term, c4_spikes)
 
         result = [Signal(signed(bits), name=f"c6_result_{lane}", reset_less=True) for lane in range(lanes)]
-        if config.compact:
-            self._finish_alike(m, at, works, totals, term, keep, c4_spikes, result)
-        else:
-            self._finish(m, at, totals, term, keep, c4_spikes, result)
+        self._finish(m, at, works, totals, term, keep, c4_spikes, result)
 
         # c6: writes.
         spiking = at("spiking", 6) & at("phase", 6)
@@ -220,38 +201,16 @@ class Lanes(wiring.Component):
             self.valid, p1_valid, p2_valid, *(at("valid", n) for n in range(7)), *self._tree_busy).any())
         return m
 
-    def _stages_of_rows(self, m, stages, c0, known, works, ways):
-        """`Stages` of a compact core: all words on their way are of one instruction, and those that are written to
-        memory of one row. Their addresses are counted where they are used: C4 those of the accumulators, which may
-        be of two rows; C6 the others."""
-        config = self.config
-        steady = {**ways, "target": c0.target, "target_lane": c0.target_lane}
-        delayed = Stages(stages, "c", {**known, ("first", 0): c0.first, ("part", 0): c0.part}, steady)
-        c3_neuron, c4_neuron, c4_next = (Signal(config.neuron_address_bits, name=name)
-                                         for name in ("c3_neuron", "c4_neuron", "c4_next"))
-        c6_neuron = Signal(config.neuron_address_bits)
-        c6_address = Signal(max(config.weight_address_bits, config.state_address_bits))
-
-        def at(name, n):
-            if name in works:
-                return delayed("valid", n) & works[name]
-            if name == "beyond":
-                return Cat(delayed("last", n) & (lane >= c0.count) for lane in range(config.lanes))
-            if name == "neuron":
-                return {3: c3_neuron, 4: c4_neuron, 6: c6_neuron}[n]
-            return c6_address if name in ("weight", "state") else delayed(name, n)
-
-        m.d.comb += c3_neuron.eq(Mux(at("first", 3), c0.begin, c4_next))
-        m.d.sync += c4_neuron.eq(c3_neuron)
-        with m.If(at("mac", 3) | at("post", 3) | (at("step", 3) & ~at("phase", 3))):
-            m.d.sync += c4_next.eq(c3_neuron + 1)
-        with m.If(known["valid", 0] & c0.first):
-            m.d.sync += [c6_address.eq(Mux(works["learn"], c0.weight, c0.state)), c6_neuron.eq(c0.neuron)]
-        with m.Elif(self.write_weights | self.write_state | self.write_post | self.write_spikes):
-            m.d.sync += c6_address.eq(c6_address + 1)
-            with m.If(self.write_post | self.write_spikes):
-                m.d.sync += c6_neuron.eq(c6_neuron + 1)
-        return at
+    def _stages(self, m, stages, c0, c0_valid, works, ways):
+        """`at(name, n)`: what is known at stage n of its word."""
+        return Stages(stages, "c", {
+            ("valid", 0): c0_valid, ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
+            **{(name, 0): value for name, value in ways.items()},
+            **{(name, 0): c0_valid & value for name, value in works.items()},
+            ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
+            ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
+            ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(self.config.lanes)),
+        })
 
     def _delay(self, m, late, c0, c0_valid):
         """Words that need it come to c0 two cycles later, P1 and P2; others may be on their way behind them."""
@@ -269,21 +228,7 @@ class Lanes(wiring.Component):
         ]
         return p1, p1_valid, p2, p2_valid
 
-    def _wait(self, m, late, c0, c0_valid):
-        """Words that need it wait at `word`, for P1, P2 and the lookups in the surrogate table but the last."""
-        last = 1 + self.config.lanes
-        waited = Signal(range(last + 1))
-        m.d.comb += [
-            c0.eq(self.word), self._fresh.eq(self.valid & (waited == 0)),
-            c0_valid.eq(self.valid & (~late | (waited == last))),
-            self.ready.eq(c0_valid),
-        ]
-        with m.If(self.valid & late):
-            m.d.sync += waited.eq(Mux(waited == last, 0, waited + 1))
-        self._waited = waited
-        return self.word, waited == 1, self.word, waited == 2
-
-    def _finish(self, m, at, totals, term, keep, c4_spikes, result):
+    def _finish(self, m, at, works, totals, term, keep, c4_spikes, result):
         """c4 and c5: the results, and what is poked into their registers."""
         config = self.config
         lanes, bits = config.lanes, config.state_bits
@@ -335,41 +280,6 @@ class Lanes(wiring.Component):
                 with m.Elif(self.poke_clear):
                     m.d.sync += result[lane].eq(0)
 
-    def _finish_alike(self, m, at, works, totals, term, keep, c4_spikes, result):
-        """The same of a compact core, all by one sum: (keep + term or 0) + base +- constant.
-
-        A saturated weight has its sign in the topmost bit of the result."""
-        config = self.config
-        bits, wide = config.state_bits, config.accumulator_bits + 1
-        phase, constant, spiking = at("phase", 4), at("addend", 4), works["spiking"] & ~at("reset_zero", 4)
-        for lane in range(config.lanes):
-            y = Signal(signed(len(term[lane]) + 1), name=f"c5_y_{lane}", reset_less=True)
-            addend = Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True)
-            previous = Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True)
-            nothing = (works["clear_state"] | works["clear_spikes"] | (works["post"] & at("beyond", 4)[lane])
-                       | (works["spiking"] & at("reset_zero", 4) & phase & c4_spikes[lane]))
-            with m.If(~phase):
-                m.d.sync += previous.eq(keep[lane])
-            base = Mux(phase, previous, Mux(works["step"], totals[lane], 0))
-            less = works["step"]
-            changed = c4_spikes[lane] & Mux(phase, spiking, works["decay"] & ~less)
-            change = Mux(changed, Mux(less, ~constant, constant), 0)
-            m.d.sync += [
-                y.eq(Mux(nothing, 0, keep[lane] + term[lane])),
-                addend.eq((Cat(1, base).as_signed() + Cat(changed & less, change).as_signed()) >> 1),    # the carry in
-            ]
-            total = Signal(signed(wide + 1), name=f"c5_total_{lane}")
-            head, short_head = total[bits - 1:], total[config.weight_bits - 1:]
-            fits = Mux(works["learn"], (short_head == 0) | short_head.all(), (head == 0) | head.all())
-            m.d.comb += total.eq(y + addend)
-            with m.If(at("valid", 5) & ~works["mac"] & ~works["tree"]):
-                m.d.sync += result[lane].eq(
-                    Mux(fits, total[:bits], Cat((~total[-1]).replicate(bits - 1), total[-1])))
-            with m.Elif(self.poke_lane[lane]):
-                m.d.sync += result[lane].eq(self.poke_value)
-            with m.Elif(self.poke_clear):
-                m.d.sync += result[lane].eq(0)
-
     def _limit(self, word):
         """Whether the word holds the threshold's rise."""
         return word.limit if self.config.synaptic else Const(0)
@@ -413,69 +323,26 @@ class Lanes(wiring.Component):
             psi.append(read.data)
         return psi
 
-    def _surrogates_in_turn(self, m):
-        """The same of a compact core: one table, in which the lanes of a word are looked up one after the other."""
-        config, waited = self.config, self._waited
-        m.submodules.surrogate = table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[], attrs=APART)
-        write, read = table.write_port(), table.read_port()
-        distance = Signal(config.state_bits + 1, name="p2_distance")
-        state = Signal(signed(config.state_bits))
-        psi = [Signal(SURROGATE_BITS, name=f"psi_{lane}", reset_less=True) for lane in range(config.lanes - 1)]
-        with m.Switch(waited):
-            for lane in range(config.lanes):
-                with m.Case(lane + 1):
-                    m.d.comb += state.eq(self.state.word_select(lane, config.state_bits))
-        v = state - self.word.addend
-        m.d.sync += distance.eq(Mux(v < 0, -v, v))
-        for lane in range(config.lanes - 1):
-            with m.If(waited == lane + 3):
-                m.d.sync += psi[lane].eq(read.data)
-        steps = distance >> self.word.shift
-        entry = Mux(steps >= SURROGATE_ENTRIES, SURROGATE_ENTRIES - 1, steps)
-        index_bits = (SURROGATE_ENTRIES - 1).bit_length()
-        address = Cat(entry[:index_bits], (self.word.flags >> 4)[:2])[:len(read.addr)]
-        m.d.comb += [
-            write.en.eq(self.table_write), write.addr.eq(self.table_address), write.data.eq(self.table_value),
-            read.en.eq((waited >= 2) | self.table_read),
-            read.addr.eq(Mux(self.table_read, self.table_address, address)), self.table_data.eq(read.data),
-        ]
-        return [*psi, read.data]
-
     def _multiply(self, m, at, group_hash, psi):
         """c1 operands, c2 product, c3 rounding; returns the accumulators' data, terms and what is kept, at c4."""
         config = self.config
         lanes, bits, weight_bits = config.lanes, config.state_bits, config.weight_bits
-        mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
-        term_bits = max(bits + 3, 2 * bits - update_shift + 1)
-        product_bits = 2 * bits
+        mac_shift = config.mac_shift
+        term_bits = max(bits + 3, 2 * bits - config.update_shift + 1)
 
         def signals(name, width):
             return [Signal(signed(width), name=f"{name}_{lane}", reset_less=True) for lane in range(lanes)]
 
         a, b, product, term = (signals(n, w) for n, w in (
-            ("c2_a", bits), ("c2_b", bits), ("c3_product", product_bits), ("c4_term", term_bits)))
+            ("c2_a", bits), ("c2_b", bits), ("c3_product", 2 * bits), ("c4_term", term_bits)))
         keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
         totals = signals("total", config.accumulator_bits)
 
-        if config.compact:
-            for lane in range(lanes):
-                weight = self.weights.word_select(lane, weight_bits).as_signed()
-                state = self.state.word_select(lane, bits).as_signed()
-                m.d.sync += [
-                    keep[2][lane].eq(Mux(at("post", 1), 0, Mux(at("learn", 1), weight, state))),
-                    keep[3][lane].eq(keep[2][lane]), keep[4][lane].eq(keep[3][lane]),
-                ]
-        keeps = {n: at("decay", n) | at("learn", n) | at("limit", n) for n in (1, 2, 3)}
         for lane in range(lanes):
-            group, number = divmod(lane, 4)
-            hash_word = group_hash.o[group]
-            hash_byte = hash_word.word_select(3 - number, 8)
-            if config.compact:
-                hash_byte = Array(hash_word.word_select(3 - n, 8) for n in range(lane, 4, lanes))[at("part", 1)]
             weight = self.weights.word_select(lane, weight_bits).as_signed()
             state = self.state.word_select(lane, bits).as_signed()
             post = self.post.word_select(lane, bits).as_signed()
-            feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), hash_byte).as_signed()
+            feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), self._hash_byte(at, group_hash, lane)).as_signed()
             with m.If(at("mac", 1) | at("tree", 1)):
                 m.d.sync += [a[lane].eq(Mux(at("hashed", 1), feedback, weight)), b[lane].eq(at("scalar", 1))]
                 with m.If(at("regulate", 1)):
@@ -489,100 +356,78 @@ class Lanes(wiring.Component):
             with m.Elif(at("post", 1)):
                 m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(Mux(
                     at("apart", 1), at("scalar", 1), psi[lane] << (mac_shift - 7)))]
-        with m.If(config.compact | at("valid", 2)):
+        with m.If(self._goes(at, 2)):
             for lane in range(lanes):
                 m.d.sync += product[lane].eq(a[lane] * b[lane])
-        if not config.compact:
-            for lane in range(lanes):
-                with m.If(at("learn", 1)):
-                    m.d.sync += keep[2][lane].eq(self.weights.word_select(lane, weight_bits).as_signed())
-                with m.Elif(at("decay", 1) | at("limit", 1)):
-                    m.d.sync += keep[2][lane].eq(self.state.word_select(lane, bits).as_signed())
-        for n in () if config.compact else (2, 3):
-            with m.If(keeps[n]):
+        self._keep(m, at, keep)
+        self._round(m, at, product, group_hash, term)
+        return totals, term, keep[4]
+
+    def _goes(self, at, n):
+        """Whether registers of stage n take anything."""
+        return at("valid", n)
+
+    def _hash_byte(self, at, group_hash, lane):
+        """Of a lane, at c1."""
+        return group_hash.o[lane // 4].word_select(3 - lane % 4, 8)
+
+    def _keep(self, m, at, keep):
+        """c1 to c4: weights or states that wait for their term."""
+        lanes, bits, weight_bits = self.config.lanes, self.config.state_bits, self.config.weight_bits
+        for lane in range(lanes):
+            with m.If(at("learn", 1)):
+                m.d.sync += keep[2][lane].eq(self.weights.word_select(lane, weight_bits).as_signed())
+            with m.Elif(at("decay", 1) | at("limit", 1)):
+                m.d.sync += keep[2][lane].eq(self.state.word_select(lane, bits).as_signed())
+        for n in (2, 3):
+            with m.If(at("decay", n) | at("learn", n) | at("limit", n)):
                 for lane in range(lanes):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
-        if config.compact:
-            random = [Array(lane_random(group_hash.o, n) for n in range(lane, 4, lanes))[at("part", 3)]
-                      for lane in range(lanes)]
-            for lane in range(lanes):
-                self._round(m, at, product[lane], random[lane], term[lane])
-            return totals, term, keep[4]
-        random = [lane_random(group_hash.o, lane) for lane in range(lanes)]
-        # One adder rounds, whatever is cut off: half a unit, a random number, or the aim of REGULATE besides.
+
+    def _round(self, m, at, product, group_hash, term):
+        """c3: one adder rounds, whatever is cut off: half a unit, a random number, or the aim of REGULATE besides."""
+        config = self.config
+        mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
         regulate, post = at("mac", 3) & at("regulate", 3), at("post", 3) & ~at("apart", 3)
         plain = (at("mac", 3) | at("tree", 3)) & ~regulate
         by_mac = plain | post                       # cut by MS bits; LEARN by K, all else by R
         aim = Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed()
         with m.If(at("valid", 3)):
-            for lane in range(lanes):
+            for lane in range(config.lanes):
+                random = lane_random(group_hash.o, lane)
                 rounding = Signal(signed(len(aim) + 1), name=f"c3_rounding_{lane}")
                 with m.If(regulate):
                     m.d.comb += rounding.eq(aim)
                 with m.Elif(plain):
                     m.d.comb += rounding.eq(1 << mac_shift - 1)
                 with m.Elif(post):
-                    m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random[lane], 7)))
+                    m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random, 7)))
                 with m.Elif(at("learn", 3)):
-                    m.d.comb += rounding.eq(aligned(random[lane], update_shift))
+                    m.d.comb += rounding.eq(aligned(random, update_shift))
                 with m.Else():
-                    m.d.comb += rounding.eq(aligned(random[lane], decay_shift))
-                rounded = Signal(signed(product_bits + 2), name=f"c3_rounded_{lane}")
+                    m.d.comb += rounding.eq(aligned(random, decay_shift))
+                rounded = Signal(signed(len(product[lane]) + 2), name=f"c3_rounded_{lane}")
                 m.d.comb += rounded.eq(product[lane] + rounding)
                 m.d.sync += term[lane].eq(Mux(by_mac, rounded >> mac_shift, Mux(
                     at("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
-        return totals, term, keep[4]
-
-    def _round(self, m, at, product, random, term):
-        """c3 and c4 of a compact core: one sum, which a multiplier block can make, and the shift behind it."""
-        config = self.config
-        mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
-        rounding, total = Signal.like(product), Signal.like(product, name=f"{product.name.replace('c3', 'c4')}_sum")
-        with m.If(at("regulate", 3)):
-            m.d.comb += rounding.eq(Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed())
-        with m.Elif(at("mac", 3) | at("tree", 3)):
-            m.d.comb += rounding.eq(1 << mac_shift - 1)
-        with m.Elif(at("learn", 3)):
-            m.d.comb += rounding.eq(aligned(random, update_shift))
-        with m.Elif(at("post", 3)):
-            m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random, 7)))
-        with m.Else():
-            m.d.comb += rounding.eq(aligned(random, decay_shift))
-        m.d.sync += total.eq(product + rounding)
-        with m.If(at("learn", 4)):
-            m.d.comb += term.eq(total >> update_shift)
-        with m.Elif(at("decay", 4) | at("regulate", 4)):
-            m.d.comb += term.eq(total >> decay_shift)
-        with m.Else():
-            m.d.comb += term.eq(total >> mac_shift)
 
     def _accumulate(self, m, at, c0, totals, term, c4_spikes):
         """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree."""
         config = self.config
         lanes, total_bits = config.lanes, config.accumulator_bits
-        m.submodules.accumulators = memory = Memory(
-            shape=lanes * total_bits, depth=config.neuron_words, init=[], attrs=APART if config.compact else {})
-        write = memory.write_port()
-        # In a compact core the gap between rows keeps reads and writes of a word apart.
-        read = memory.read_port(transparent_for=() if config.compact else [write])
+        write, read = self._accumulators(m)
         for lane in range(lanes):
             m.d.comb += totals[lane].eq(read.data.word_select(lane, total_bits).as_signed())
 
         row_valid, row_valid_late = Signal(), Signal()
-        if config.compact:
-            end, row_total = self._sum_rows(m, at, term, c4_spikes)
-        else:
-            end, row_total = self._sum_tree(m, at, term, c4_spikes, row_valid)
+        end, row_total = self._sum(m, at, term, c4_spikes, row_valid)
         m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
         row_lane = Signal(lanes)
         m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
         self._tree_busy = [*(at("tree", n) for n in range(5, end + 1)), row_valid, row_valid_late]
 
         step_read = at("step", 3) & ~at("phase", 3)
-        used = [at("mac", 4), at("step", 4) & ~at("phase", 4)]
-        used, used_address = Cat(*used, at("post", 4 if config.compact else 1)).any(), at("neuron", 4)
-        if not config.compact:
-            used_address = Mux(at("post", 1), at("neuron", 1), used_address)
+        used, used_address = self._used(at)
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
@@ -600,7 +445,21 @@ class Lanes(wiring.Component):
             with m.If((row_valid_late | at("mac", 4)) & ~in_reset):
                 m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
 
-    def _sum_tree(self, m, at, term, c4_spikes, row_valid):
+    def _accumulators(self, m):
+        """The memory's ports, to write and to read."""
+        config = self.config
+        m.submodules.accumulators = memory = Memory(
+            shape=config.lanes * config.accumulator_bits, depth=config.neuron_words, init=[])
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=[write])
+        return write, read
+
+    def _used(self, at):
+        """Whether a word of accumulators has been used, and is written; which one."""
+        used = Cat(at("mac", 4), at("step", 4) & ~at("phase", 4), at("post", 1)).any()
+        return used, Mux(at("post", 1), at("neuron", 1), at("neuron", 4))
+
+    def _sum(self, m, at, term, c4_spikes, row_valid):
         """The tree: sums the terms of the spiking sources, then the words of a row.
 
         Returns the stage at which a word's sum is there, and a row's total, two cycles later."""
@@ -626,18 +485,3 @@ class Lanes(wiring.Component):
         with m.If(row_valid):
             m.d.sync += row_total_late.eq(row_total)
         return end, row_total_late
-
-    def _sum_rows(self, m, at, term, c4_spikes):
-        """The same of a compact core: the sum of a word at once, that of a row where it stays until the next."""
-        lanes, bits = self.config.lanes, self.config.state_bits
-        word_sum = Mux(c4_spikes[0], term[0], 0)
-        end = 4
-        if lanes == 2:
-            c5_word_sum = Signal(signed(bits + 1))
-            m.d.sync += c5_word_sum.eq(word_sum + Mux(c4_spikes[1], term[1], 0))
-            word_sum, end = c5_word_sum, 5
-        row_sum = Signal(signed(self.config.accumulator_bits))
-        begun = Signal()
-        with m.If(at("tree", end)):
-            m.d.sync += [row_sum.eq(Mux(begun, row_sum, 0) + word_sum), begun.eq(~at("last", end))]
-        return end, row_sum
