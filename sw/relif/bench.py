@@ -113,9 +113,12 @@ class Work:
     """Those of projections whose rows fill the lanes."""
     ragged_words: int = 0
     """Words of projections whose rows do not."""
+    words: int = 0
+    """Of all."""
 
     def add(self, stored: Stored, lanes: int, useful: int, rows: int) -> None:
         self.useful += useful
+        self.words += rows * stored.row_words
         row = stored.pre if stored.by_target else stored.post
         if row.population.size % lanes == 0:
             self.filled += useful
@@ -166,12 +169,36 @@ def _profiled(board: Board) -> Profiled:
     return transport    # type: ignore[return-value]
 
 
+def counted(board: Board, compiled: Compiled, warm: npt.NDArray[np.uint16], measured: npt.NDArray[np.uint16],
+            what: str) -> tuple[dict[Opcode, int], dict[Opcode, Work]]:
+    """Cycles of each instruction, and the work that there was for two of them, while a simulated board does `measured`.
+
+    The golden model runs along, to count what is useful; `BoardError`, which says after `what`, if its weights then
+    differ.
+    """
+    model = CountingCore(compiled)
+    compiled.load(board)
+    board.submit(warm)
+    board.results()
+    before = dict(_profiled(board).profile())
+    board.submit(measured)
+    board.results()
+    after = _profiled(board).profile()
+    model.run(warm)
+    model.count_anew()
+    model.run(measured)
+    if not (board.read(Space.WEIGHTS) == model.read(Space.WEIGHTS)).all():
+        raise BoardError(f"{board.name}: after {what}, its weights are not the model's")
+    spent: dict[Opcode, int] = {
+        opcode: after[opcode][0] - before[opcode][0] for opcode in Opcode if opcode is not Opcode.END}
+    return spent, model.work
+
+
 def measure(board: Board, case: Case, *, seed: int, ticks: int,
             progress: Callable[[], None] = lambda: None) -> list[Measurement]:
     """Measure a network on a simulated board, inference and learning, at each of `DENSITIES`.
 
-    The golden model runs along, to count what is useful; `BoardError` if its weights then differ.
-    `CompileError` if the network does not fit.
+    `CompileError` if the network does not fit; else as `counted`.
     """
     compiled = compile(network(case, seed), board.config)
     measurements = []
@@ -180,22 +207,8 @@ def measure(board: Board, case: Case, *, seed: int, ticks: int,
             random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
             warm = entries(case, compiled, density, WARM_UP, flags, random)
             measured = entries(case, compiled, density, ticks, flags, random)
-            model = CountingCore(compiled)
-            compiled.load(board)
-            board.submit(warm)
-            board.results()
-            before = dict(_profiled(board).profile())
-            board.submit(measured)
-            board.results()
-            after = _profiled(board).profile()
-            model.run(warm)
-            model.count_anew()
-            model.run(measured)
-            if not (board.read(Space.WEIGHTS) == model.read(Space.WEIGHTS)).all():
-                raise BoardError(f"{board.name}: after {case.name}, {mode}, its weights are not the model's")
-            spent: dict[Opcode, int] = {
-                opcode: after[opcode][0] - before[opcode][0] for opcode in Opcode if opcode is not Opcode.END}
-            measurements.append(_measurement(case, mode, density, ticks, board.config, spent, model.work))
+            spent, work = counted(board, compiled, warm, measured, f"{case.name}, {mode}")
+            measurements.append(_measurement(case, mode, density, ticks, board.config, spent, work))
             progress()
     return measurements
 

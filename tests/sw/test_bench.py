@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from counting import CASE, CONFIG, CountingBoard
 from relif import bench
 from relif.bench import DENSITIES, Case, CountingCore, Work, entries, markdown, measure, network
 from relif.compiler import compile
@@ -13,26 +14,7 @@ from relif.host.board import ModelBoard
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Opcode, Space, TickFlag
 
-CONFIG = CoreConfig(lanes=4, weight_words=256, state_words=64, neuron_words=32, name="small")
-CASE = Case(6, 8, 2, True)
 LEARN = TickFlag.TRAIN | TickFlag.TARGET
-
-
-class CountingBoard(ModelBoard):
-    """The golden model behind a transport that claims 100 cycles of INTEGRATE and 200 of LEARN a tick."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.transport = self
-        self.ticks = 0
-
-    def _submit(self, entries):
-        self.ticks += int((entries >= 1 << 15).sum())
-        super()._submit(entries)
-
-    def profile(self):
-        cycles = {Opcode.INTEGRATE: (100, 80), Opcode.LEARN: (200, 150)}
-        return {opcode: tuple(self.ticks * n for n in cycles.get(opcode, (0, 0))) for opcode in Opcode}
 
 
 def test_entries_have_the_density():
@@ -50,7 +32,7 @@ def test_useful_lane_cycles_of_one_tick():
     x, h = compiled.base("x"), compiled.base("h")
     # Two spikes of the input and one of the hidden population: 3 rows of 8 synapses, and one source of 2.
     core.run(np.array([x, x + 5, h + 7, 1 << 15 | int(LEARN) << 11 | 1], dtype=np.uint16))
-    assert core.work[Opcode.INTEGRATE] == Work(useful=3 * 8 + 1 * 2, filled=3 * 8, ragged_words=1)
+    assert core.work[Opcode.INTEGRATE] == Work(useful=3 * 8 + 1 * 2, filled=3 * 8, ragged_words=1, words=3 * 2 + 1)
     # A trace of two exponentials is zero in the tick of its first spike, and then decays for many ticks.
     assert core.work[Opcode.LEARN] == Work()
     core.run(np.array([1 << 15 | int(LEARN) << 11 | 1] * 5, dtype=np.uint16))
