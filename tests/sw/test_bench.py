@@ -11,6 +11,7 @@ from relif.bench import DENSITIES, Case, CountingCore, Work, entries, markdown, 
 from relif.compiler import compile
 from relif.errors import BoardError, CompileError
 from relif.host.board import ModelBoard
+from relif.speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_row
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Opcode, Space, TickFlag
 
@@ -85,3 +86,63 @@ def test_a_board_without_a_profile():
 def test_a_network_that_does_not_fit():
     with pytest.raises(CompileError, match="does not fit core 'small'"):
         measure(CountingBoard(CONFIG), Case(700, 256, 20, True), seed=0, ticks=2)
+
+
+def test_the_speed_of_a_board_without_cycles_is_refused():
+    with pytest.raises(BoardError, match=r"model: the bench needs the simulated board, which counts cycles"):
+        measure_speed(ModelBoard(CONFIG), 1)
+
+
+class ModelTransport:
+    """What `measure_speed` asks of a transport; 300 cycles a read, a third of them idle."""
+
+    name = "small"
+
+    def __init__(self):
+        self.cycles = 0
+
+    def write(self, data): ...
+
+    def close(self): ...
+
+    def read(self, timeout):
+        self.cycles += 300
+        return b""
+
+    def profile(self):
+        return {opcode: (self.cycles // 3 if opcode is Opcode.END else 0, 0) for opcode in Opcode}
+
+
+class ReadingBoard(ModelBoard):
+    """The golden model, which reads from a transport when its results are waited for."""
+
+    def __init__(self, config, weight=0):
+        super().__init__(config)
+        self.transport, self.weight = ModelTransport(), weight
+        self.session = type("Session", (), {"transport": self.transport})()
+
+    def results(self):
+        self.session.transport.read(0.0)
+        return super().results()
+
+    def read(self, space, address=0, words=None):
+        return super().read(space, address, words) + self.weight
+
+
+LARGE = CoreConfig(weight_words=8192, neuron_words=64, name="large")
+
+
+def test_the_speed_is_told_for_a_tick():
+    board = ReadingBoard(LARGE)
+    measured = measure_speed(board, 2)
+    assert measured.core == "large"
+    assert measured.ticks == 2 * 12
+    assert (measured.cycles_per_tick, measured.idle_cycles_per_tick) == (300 / 24, 100 / 24)
+    assert board.session.transport is board.transport
+    assert "| large | 24 |" in speed_markdown(measured, "relif bench --simulator")
+    assert len(speed_row(measured)) == len(SPEED_COLUMNS)
+
+
+def test_a_fast_board_that_learns_something_else_is_refused():
+    with pytest.raises(BoardError, match=r"model: after training its weights are not the model's"):
+        measure_speed(ReadingBoard(LARGE, weight=1), 1)

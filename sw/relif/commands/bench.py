@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from relif_hw.config import ConfigError
+from relif_hw.config import ConfigError, CoreConfig
 from relif_hw.isa import Opcode
 
 from ..bench import NETWORKS, Measurement, markdown, measure, percent, plain
 from ..console import Console
 from ..errors import CompileError
 from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, measure_link
+from ..speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_plain, speed_row
 from .shared import chosen_config, opened
 
 __all__ = ["run"]
@@ -51,6 +52,26 @@ def _link(options: argparse.Namespace, console: Console) -> None:
                       link_rows(measurements))
 
 
+def _chosen(options: argparse.Namespace, config: CoreConfig) -> str:
+    return f"--config {options.config}" if options.config else f"--preset {config.name}"
+
+
+def _simulator(options: argparse.Namespace, console: Console, config: CoreConfig) -> None:
+    """The speed of the simulated board itself."""
+    with opened("sim", config, console) as board:
+        measurement = measure_speed(board, options.samples, options.seed)
+    if options.output:
+        command = (f"relif bench --simulator {_chosen(options, config)} --samples {options.samples} "
+                   f"--seed {options.seed}")
+        Path(options.output).write_text(speed_markdown(measurement, command), encoding="utf-8")
+    if console.json_output:
+        console.result({"board": "sim", "seed": options.seed, "samples": options.samples,
+                        **speed_plain(measurement)})
+    else:
+        console.table(f"Digits training on this machine, {options.samples} samples", SPEED_COLUMNS,
+                      [speed_row(measurement)])
+
+
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measure the three networks on the simulated board; those that do not fit are named."""
     if options.link:
@@ -58,6 +79,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
         return
     config = chosen_config(options, DEFAULT_PRESET)
     assert config is not None
+    if options.simulator:
+        _simulator(options, console, config)
+        return
     measurements: list[Measurement] = []
     too_large: dict[str, str] = {}
     with opened("sim", config, console) as board, console.bar("bench") as bar:
@@ -71,8 +95,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if not measurements:
         raise CompileError(f"none of the networks fits core {config.name!r}")
     if options.output:
-        chosen = f"--config {options.config}" if options.config else f"--preset {config.name}"
-        command = f"relif bench {chosen} --ticks {options.ticks} --seed {options.seed}"
+        command = f"relif bench {_chosen(options, config)} --ticks {options.ticks} --seed {options.seed}"
         Path(options.output).write_text(markdown(measurements, config, command), encoding="utf-8")
     if console.json_output:
         console.result({"board": "sim", "preset": config.name, "lanes": config.lanes, "seed": options.seed,
