@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 from amaranth.build.run import LocalBuildProducts
 
+from relif.cache import cache_folder
 from relif.errors import ToolError
 from relif_hw.config import CoreConfig, preset
-from relif_sim.library import cache_folder
 
 from .board import Board
 from .catalog import find_board

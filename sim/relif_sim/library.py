@@ -21,6 +21,7 @@ from amaranth import ClockDomain, Module
 from amaranth.back import rtlil
 
 import relif_hw.device
+from relif.cache import cache_folder
 from relif.errors import ToolError
 from relif_hw.config import CoreConfig
 from relif_hw.device import Device
@@ -29,7 +30,7 @@ from relif_hw.export import flat_ports
 from . import gating
 from .toolchain import require_verilator, verilator_environment, verilator_version
 
-__all__ = ["HARNESS", "Progress", "built", "cache_folder", "cached", "compiled", "device_rtlil", "library", "run_yosys"]
+__all__ = ["HARNESS", "Progress", "built", "cached", "compiled", "device_rtlil", "library", "run_yosys"]
 
 Progress = Callable[[str], None]
 """Called with a line of text as a compilation goes on."""
@@ -49,14 +50,6 @@ make its bits, Verilator takes one that depends on another for a loop, and evalu
 _COMPILER_FLAGS = ("-march=native", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition")
 _LIMIT = 1800.0
 """Seconds after which a compilation has failed."""
-
-
-def cache_folder() -> Path:
-    """Where compiled devices are kept: $RELIF_CACHE, else relif in $XDG_CACHE_HOME, else in ~/.cache."""
-    if chosen := os.environ.get("RELIF_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "relif"
 
 
 def device_rtlil(config: CoreConfig) -> str:
