@@ -16,16 +16,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from relif_hw.config import CoreConfig
-from relif_hw.isa import Flag, Instruction, Opcode, Space, TickFlag, tick_entry
+from relif_hw.isa import Flag, Opcode, Space, TickFlag, tick_entry
 
 from .compiler import Compiled, compile
 from .errors import BoardError
 from .host.board import Board
 from .layout import Stored
-from .model.fixed import FixedCore
+from .model.fixed import Array, FixedCore, Operation
 from .network import Network
 from .rules import EProp, Surrogate
 
@@ -136,10 +135,10 @@ class CountingCore(FixedCore):
         """Forget what has been counted."""
         self.work = {Opcode.INTEGRATE: Work(), Opcode.LEARN: Work()}
 
-    def _integrate(self, i: Instruction) -> Callable[[], None]:
+    def _integrate(self, i: Operation) -> Callable[[], None]:
         step = super()._integrate(i)
         stored = self._stored[i.b]
-        sources = self._spikes[i.a:i.a + stored.pre.words].view(-1)
+        sources = self._spikes[:, i.a:i.a + stored.pre.words]
         targets = stored.post.population.size
 
         def counted() -> None:
@@ -149,12 +148,12 @@ class CountingCore(FixedCore):
             step()
         return counted
 
-    def _scalars(self, i: Instruction, values: torch.Tensor, random: torch.Tensor | int) -> torch.Tensor:
-        scalars = super()._scalars(i, values, random)
+    def _scalars(self, i: Operation, replica: Array, values: Array, random: Array | int) -> Array:
+        scalars = super()._scalars(i, replica, values, random)
         if i.opcode is Opcode.LEARN:
             stored = self._stored[i.b]
             row = stored.pre if i.flags & Flag.BY_TARGET else stored.post
-            rows = int((scalars != 0).sum())
+            rows = int(np.count_nonzero(scalars))
             self.work[Opcode.LEARN].add(stored, self.config.lanes, rows * row.population.size, rows)
         return scalars
 

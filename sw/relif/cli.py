@@ -64,8 +64,12 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(_seed(part) for part in text.split(","))
 
 
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(_rate(part) for part in text.split(","))
+
+
 for _parse, _name in ((_positive, "number"), (_sizes, "list of sizes"), (_seed, "seed"), (_rate, "rate"),
-                      (_seeds, "list of seeds"), (_port, "port")):
+                      (_seeds, "list of seeds"), (_rates, "list of rates"), (_port, "port")):
     _parse.__name__ = _name         # argparse says "invalid rate value"
 
 
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     command("train", "Train a task's network on a board, from scratch or from a checkpoint.")
     command("eval", "Test accuracy of a checkpoint on a board.")
     command("compare", "Published learning rules on one task, side by side.")
+    command("sweep", "Learning rates and seeds of one task, all at once on the golden model.")
     command("generate", "Write the core as Verilog with plain ports.")
     command("info", "What a board or a configuration is: lanes, widths, capacities.")
     command("tasks", "The tasks that there are.")
@@ -174,6 +179,18 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder with the samples (default: $RELIF_DATA)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the table as Markdown")
     parser.add_argument("--picture", metavar="FILE", help="draw the accuracies as PNG, SVG or PDF")
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="name of a task (relif tasks lists them)")
+    parser.add_argument("--rates", type=_rates, metavar="R[,R...]", help="learning rates (default: the task's)")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), metavar="N[,N...]", help="default 0,1,2")
+    _core(parser)
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the samples (default: the task's)")
+    parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
+                        help="neurons of the hidden populations, one after the other (default: the task's)")
+    parser.add_argument("--rule", metavar="NAME", help="a published rule (default: the task's)")
+    parser.add_argument("--data", metavar="DIR", help="folder with the samples (default: $RELIF_DATA)")
 
 
 def _generate(parser: argparse.ArgumentParser) -> None:
@@ -252,9 +269,9 @@ def _figures(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS = {
-    "train": _train, "eval": _eval, "compare": _compare, "generate": _generate, "info": _info, "tasks": _tasks,
-    "serve": _serve, "bench": _bench, "figures": _figures, "selftest": _selftest, "boards": _boards, "build": _build,
-    "program": _program,
+    "train": _train, "eval": _eval, "compare": _compare, "sweep": _sweep, "generate": _generate, "info": _info,
+    "tasks": _tasks, "serve": _serve, "bench": _bench, "figures": _figures, "selftest": _selftest, "boards": _boards,
+    "build": _build, "program": _program,
 }
 _MODULES = {"eval": "evaluate", "program": "build"}
 
