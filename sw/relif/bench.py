@@ -28,10 +28,11 @@ from .model.fixed import Array, FixedCore, Operation
 from .network import Network
 from .rules import EProp, Surrogate
 
-__all__ = ["DENSITIES", "NETWORKS", "Case", "CountingCore", "Measurement", "Profiled", "markdown", "measure",
-           "network"]
+__all__ = ["DENSITIES", "NETWORKS", "Case", "CountingCore", "Measurement", "LEARNING", "Profiled", "markdown",
+           "measure", "network", "percent", "profiled", "spikes"]
 
 DENSITIES = (0.02, 0.10)
+LEARNING = TickFlag.TRAIN | TickFlag.TARGET
 WARM_UP = 32
 """Ticks before a measurement, after which the traces are as they stay."""
 
@@ -102,6 +103,14 @@ def entries(case: Case, compiled: Compiled, density: float, ticks: int, flags: T
     return np.array(parts, dtype=np.uint16)
 
 
+def spikes(case: Case, compiled: Compiled, density: float, ticks: int, flags: TickFlag,
+           seed: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """The entries of a measurement: those of its warm-up, and those of so many ticks."""
+    random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
+    return (entries(case, compiled, density, WARM_UP, flags, random),
+            entries(case, compiled, density, ticks, flags, random))
+
+
 @dataclass
 class Work:
     """What an instruction had to do."""
@@ -158,7 +167,7 @@ class CountingCore(FixedCore):
         return scalars
 
 
-def _profiled(board: Board) -> Profiled:
+def profiled(board: Board) -> Profiled:
     transport = getattr(board, "transport", None)
     if not hasattr(transport, "profile"):
         raise BoardError(f"{board.name} counts no cycles: only the simulated board does")
@@ -174,19 +183,17 @@ def measure(board: Board, case: Case, *, seed: int, ticks: int,
     """
     compiled = compile(network(case, seed), board.config)
     measurements = []
-    for mode, flags in (("inference", TickFlag(0)), ("learning", TickFlag.TRAIN | TickFlag.TARGET)):
+    for mode, flags in (("inference", TickFlag(0)), ("learning", LEARNING)):
         for density in DENSITIES:
-            random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
-            warm = entries(case, compiled, density, WARM_UP, flags, random)
-            measured = entries(case, compiled, density, ticks, flags, random)
+            warm, measured = spikes(case, compiled, density, ticks, flags, seed)
             model = CountingCore(compiled)
             compiled.load(board)
             board.submit(warm)
             board.results()
-            before = dict(_profiled(board).profile())
+            before = dict(profiled(board).profile())
             board.submit(measured)
             board.results()
-            after = _profiled(board).profile()
+            after = profiled(board).profile()
             model.run(warm)
             model.count_anew()
             model.run(measured)

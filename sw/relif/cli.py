@@ -218,8 +218,27 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pty", action="store_true", help="make a pseudo-terminal (the default)")
 
 
+RIVALS = ("numba", "torch", "snntorch")
+"""`relif.rivals.RIVALS`, which takes too long to import for an argument."""
+
+
+def _rivals(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in RIVALS:
+            raise argparse.ArgumentTypeError(f"must be some of {', '.join(RIVALS)}, not {name!r}")
+    return names
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     _core(parser)
+    parser.add_argument("--against", type=_rivals, metavar="NAME[,NAME...]",
+                        help="compare a learning tick with programs on a CPU instead: numba, torch, snntorch "
+                             "(pip install 'relif[baselines]')")
+    parser.add_argument("--clock", type=_rate, metavar="HZ",
+                        help="of the core in --against (default: that of board ulx3s)")
+    parser.add_argument("--repetitions", type=_positive, default=5, metavar="N",
+                        help="of each program in --against, of which the median is shown (default 5)")
     parser.add_argument("--ticks", type=_positive, default=64, metavar="N",
                         help="ticks of a measurement (default 64)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N",
