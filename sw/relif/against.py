@@ -1,7 +1,8 @@
 """The core against programs on a CPU (`rivals`): the same networks, the same spikes, in the same run.
 
 The core's time is counted, not taken: cycles of the simulated board over a clock that is given. A rival's is CPU time
-of one core, of as many ticks as make `LONG` seconds, and the median of some repetitions.
+of one core, of the same ticks from the same state again and again for `LONG` seconds, and the median of some
+repetitions.
 """
 
 from __future__ import annotations

@@ -26,12 +26,15 @@ class Dense(Rival):
 
     def prepare(self, workload: Workload) -> None:
         """Spikes as an index for each tick."""
+        self.start = tuple(part.clone() for part in self.state)
         self.events = [torch.from_numpy(np.flatnonzero(row)) for row in workload.spikes]
         self.target, self.reset = workload.target.tolist(), workload.reset.tolist()
 
     def run(self) -> None:
         """Do the ticks that have been prepared."""
         with torch.inference_mode():
+            for part, start in zip(self.state, self.start, strict=True):
+                part.copy_(start)
             for events, target, reset in zip(self.events, self.target, self.reset, strict=True):
                 self._tick(events, target, reset)
 

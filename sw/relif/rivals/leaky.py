@@ -44,12 +44,14 @@ class Leaky(Rival):
 
     def prepare(self, workload: Workload) -> None:
         """Spikes as dense rows."""
+        self.start = self.u, self.u_out, self.spikes
         spikes = torch.from_numpy(workload.spikes.astype(np.float32))
         self.events = list(zip(spikes[:, None, :self.inputs], spikes[:, None, self.inputs:], strict=True))
         self.target, self.reset = workload.target.tolist(), workload.reset.tolist()
 
     def run(self) -> None:
         """Do the ticks that have been prepared."""
+        self.u, self.u_out, self.spikes = self.start
         for (events, given), target, reset in zip(self.events, self.target, self.reset, strict=True):
             if reset:
                 self._rest()

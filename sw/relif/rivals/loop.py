@@ -44,8 +44,14 @@ class State(NamedTuple):
 
 
 def ticks(first: npt.NDArray[np.int64], events: npt.NDArray[np.int64], target: npt.NDArray[np.int64],
-          reset: npt.NDArray[np.bool_], w: Floats, w_out: Floats, back: Floats, state: State, c: Constants) -> None:
-    """Do ticks 0 to len(target); the events of tick n are events[first[n]:first[n + 1]], of inputs and hidden."""
+          reset: npt.NDArray[np.bool_], w: Floats, w_out: Floats, back: Floats, start: State, state: State,
+          c: Constants) -> None:
+    """Do ticks 0 to len(target) from the state `start`, which is left as it is, and end in `state`.
+
+    The events of tick n are events[first[n]:first[n + 1]], of inputs and hidden neurons.
+    """
+    for k in range(len(start)):
+        state[k][:] = start[k]
     s, current, u, current_out, u_out, q, p, q_out, p_out = state
     sources, hidden = w.shape
     readouts, inputs = len(w_out), len(s) - hidden
@@ -152,6 +158,7 @@ class Loop(Rival):
 
     def prepare(self, workload: Workload) -> None:
         """Spikes as lists of events."""
+        self.start = State(*(part.copy() for part in self.state))
         tick, self.events = np.nonzero(workload.spikes)
         self.first = np.searchsorted(tick, np.arange(len(workload) + 1))
         self.target, self.reset = workload.target, workload.reset
@@ -159,7 +166,7 @@ class Loop(Rival):
     def run(self) -> None:
         """Do the ticks that have been prepared."""
         self.function(self.first, self.events, self.target, self.reset, self.w, self.w_out, self.model.feedback,
-                      self.state, self.model.constants)
+                      self.start, self.state, self.model.constants)
 
     def weights(self) -> tuple[Floats, Floats]:
         """(sources, hidden) and (readouts, hidden)."""

@@ -147,11 +147,11 @@ class Rival(ABC):
 
     @abstractmethod
     def prepare(self, workload: Workload) -> None:
-        """Take the spikes of a workload in the form that suits best."""
+        """Take the spikes of a workload in the form that suits best; its ticks begin with the state of now."""
 
     @abstractmethod
     def run(self) -> None:
-        """Do the ticks that have been prepared, from wherever states and weights are."""
+        """Do the ticks that have been prepared, from the state that they begin with; weights go on learning."""
 
     @abstractmethod
     def weights(self) -> tuple[Floats, Floats]:
