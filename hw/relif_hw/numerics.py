@@ -1,7 +1,7 @@
 """The arithmetic that the gateware and the golden model share: hashes, tables, constants.
 
-Functions of this module use only operators, so they take Python integers and PyTorch integer
-tensors alike; `docs/numerics.md` says where each is used. Nothing here imports Amaranth or PyTorch.
+Functions of this module use only operators, so they take Python integers and NumPy arrays of integers (of 64 bits,
+or of 32 without a sign) alike; `docs/numerics.md` says where each is used. Nothing here imports Amaranth or NumPy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def tick_key(seed: int, tick: int) -> int:
     return mix((mix(seed) + tick) & HASH_MASK)
 
 
-def row_hash(key: int, stream: int, row: T) -> T:
+def row_hash(key: T | int, stream: T | int, row: T) -> T:
     """Hash of a row (0 to 65535) of the instruction with that stream number."""
     return mix((row + (key + (stream << 16))) & HASH_MASK)          # type: ignore[operator]
 

@@ -16,23 +16,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from relif_hw.config import CoreConfig
-from relif_hw.isa import Flag, Instruction, Opcode, Space, TickFlag, tick_entry
+from relif_hw.isa import Flag, Opcode, Space, TickFlag, tick_entry
 
 from .compiler import Compiled, compile
 from .errors import BoardError
 from .host.board import Board
 from .layout import Stored
-from .model.fixed import FixedCore
+from .model.fixed import Array, FixedCore, Operation
 from .network import Network
 from .rules import EProp, Surrogate
 
-__all__ = ["DENSITIES", "NETWORKS", "Case", "CountingCore", "Measurement", "Profiled", "markdown", "measure",
-           "network"]
+__all__ = ["DENSITIES", "NETWORKS", "Case", "CountingCore", "Measurement", "LEARNING", "Profiled", "markdown",
+           "measure", "network", "percent", "profiled", "spikes"]
 
 DENSITIES = (0.02, 0.10)
+LEARNING = TickFlag.TRAIN | TickFlag.TARGET
 WARM_UP = 32
 """Ticks before a measurement, after which the traces are as they stay."""
 
@@ -103,6 +103,14 @@ def entries(case: Case, compiled: Compiled, density: float, ticks: int, flags: T
     return np.array(parts, dtype=np.uint16)
 
 
+def spikes(case: Case, compiled: Compiled, density: float, ticks: int, flags: TickFlag,
+           seed: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """The entries of a measurement: those of its warm-up, and those of so many ticks."""
+    random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
+    return (entries(case, compiled, density, WARM_UP, flags, random),
+            entries(case, compiled, density, ticks, flags, random))
+
+
 @dataclass
 class Work:
     """What an instruction had to do."""
@@ -139,10 +147,10 @@ class CountingCore(FixedCore):
         """Forget what has been counted."""
         self.work = {Opcode.INTEGRATE: Work(), Opcode.LEARN: Work()}
 
-    def _integrate(self, i: Instruction) -> Callable[[], None]:
+    def _integrate(self, i: Operation) -> Callable[[], None]:
         step = super()._integrate(i)
         stored = self._stored[i.b]
-        sources = self._spikes[i.a:i.a + stored.pre.words].view(-1)
+        sources = self._spikes[:, i.a:i.a + stored.pre.words]
         targets = stored.post.population.size
 
         def counted() -> None:
@@ -152,17 +160,17 @@ class CountingCore(FixedCore):
             step()
         return counted
 
-    def _scalars(self, i: Instruction, values: torch.Tensor, random: torch.Tensor | int) -> torch.Tensor:
-        scalars = super()._scalars(i, values, random)
+    def _scalars(self, i: Operation, replica: Array, values: Array, random: Array | int) -> Array:
+        scalars = super()._scalars(i, replica, values, random)
         if i.opcode is Opcode.LEARN:
             stored = self._stored[i.b]
             row = stored.pre if i.flags & Flag.BY_TARGET else stored.post
-            rows = int((scalars != 0).sum())
+            rows = int(np.count_nonzero(scalars))
             self.work[Opcode.LEARN].add(stored, self.config.lanes, rows * row.population.size, rows)
         return scalars
 
 
-def _profiled(board: Board) -> Profiled:
+def profiled(board: Board) -> Profiled:
     transport = getattr(board, "transport", None)
     if not hasattr(transport, "profile"):
         raise BoardError(f"{board.name} counts no cycles: only the simulated board does")
@@ -180,10 +188,10 @@ def counted(board: Board, compiled: Compiled, warm: npt.NDArray[np.uint16], meas
     compiled.load(board)
     board.submit(warm)
     board.results()
-    before = dict(_profiled(board).profile())
+    before = dict(profiled(board).profile())
     board.submit(measured)
     board.results()
-    after = _profiled(board).profile()
+    after = profiled(board).profile()
     model.run(warm)
     model.count_anew()
     model.run(measured)
@@ -202,11 +210,9 @@ def measure(board: Board, case: Case, *, seed: int, ticks: int,
     """
     compiled = compile(network(case, seed), board.config)
     measurements = []
-    for mode, flags in (("inference", TickFlag(0)), ("learning", TickFlag.TRAIN | TickFlag.TARGET)):
+    for mode, flags in (("inference", TickFlag(0)), ("learning", LEARNING)):
         for density in DENSITIES:
-            random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
-            warm = entries(case, compiled, density, WARM_UP, flags, random)
-            measured = entries(case, compiled, density, ticks, flags, random)
+            warm, measured = spikes(case, compiled, density, ticks, flags, seed)
             spent, work = counted(board, compiled, warm, measured, f"{case.name}, {mode}")
             measurements.append(_measurement(case, mode, density, ticks, board.config, spent, work))
             progress()

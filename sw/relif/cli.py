@@ -64,8 +64,12 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(_seed(part) for part in text.split(","))
 
 
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(_rate(part) for part in text.split(","))
+
+
 for _parse, _name in ((_positive, "number"), (_sizes, "list of sizes"), (_seed, "seed"), (_rate, "rate"),
-                      (_seeds, "list of seeds"), (_port, "port")):
+                      (_seeds, "list of seeds"), (_rates, "list of rates"), (_port, "port")):
     _parse.__name__ = _name         # argparse says "invalid rate value"
 
 
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     command("train", "Train a task's network on a board, from scratch or from a checkpoint.")
     command("eval", "Test accuracy of a checkpoint on a board.")
     command("compare", "Published learning rules on one task, side by side.")
+    command("sweep", "Learning rates and seeds of one task, all at once on the golden model.")
     command("generate", "Write the core as Verilog with plain ports.")
     command("info", "What a board or a configuration is: lanes, widths, capacities.")
     command("tasks", "The tasks that there are.")
@@ -176,6 +181,18 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", metavar="FILE", help="draw the accuracies as PNG, SVG or PDF")
 
 
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="name of a task (relif tasks lists them)")
+    parser.add_argument("--rates", type=_rates, metavar="R[,R...]", help="learning rates (default: the task's)")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), metavar="N[,N...]", help="default 0,1,2")
+    _core(parser)
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the samples (default: the task's)")
+    parser.add_argument("--hidden", type=_sizes, metavar="N[,N...]",
+                        help="neurons of the hidden populations, one after the other (default: the task's)")
+    parser.add_argument("--rule", metavar="NAME", help="a published rule (default: the task's)")
+    parser.add_argument("--data", metavar="DIR", help="folder with the samples (default: $RELIF_DATA)")
+
+
 def _generate(parser: argparse.ArgumentParser) -> None:
     _core(parser, required=True)
     parser.add_argument("-o", "--output", required=True, metavar="FILE",
@@ -201,8 +218,24 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pty", action="store_true", help="make a pseudo-terminal (the default)")
 
 
+RIVALS = ("numba", "torch", "snntorch")
+"""`relif.rivals.RIVALS`, which takes too long to import for an argument."""
+
+
+def _rivals(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in RIVALS:
+            raise argparse.ArgumentTypeError(f"must be some of {', '.join(RIVALS)}, not {name!r}")
+    return names
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     _core(parser)
+    parser.add_argument("--clock", type=_rate, metavar="HZ",
+                        help="of the core in --against (default: that of board ulx3s)")
+    parser.add_argument("--repetitions", type=_positive, default=5, metavar="N",
+                        help="of each program in --against, of which the median is shown (default 5)")
     parser.add_argument("--ticks", type=_positive, default=64, metavar="N",
                         help="ticks of a measurement (default 64)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N",
@@ -212,6 +245,11 @@ def _bench(parser: argparse.ArgumentParser) -> None:
                        help="measure digits training over serial lines instead (lanes1, lanes4, lanes16)")
     other.add_argument("--simulator", action="store_true",
                        help="measure how fast the simulated board trains digits on this machine instead")
+    other.add_argument("--against", type=_rivals, metavar="NAME[,NAME...]",
+                       help="compare a learning tick with programs on a CPU instead: numba, torch, snntorch "
+                            "(pip install 'relif[baselines]')")
+    other.add_argument("--targets", action="store_true",
+                       help="measure the cycles that are aimed at instead (lanes64, lanes128)")
     parser.add_argument("--samples", type=_positive, default=96, metavar="N",
                         help="samples of --link and --simulator (default 96)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
@@ -255,9 +293,9 @@ def _figures(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS = {
-    "train": _train, "eval": _eval, "compare": _compare, "generate": _generate, "info": _info, "tasks": _tasks,
-    "serve": _serve, "bench": _bench, "figures": _figures, "selftest": _selftest, "boards": _boards, "build": _build,
-    "program": _program,
+    "train": _train, "eval": _eval, "compare": _compare, "sweep": _sweep, "generate": _generate, "info": _info,
+    "tasks": _tasks, "serve": _serve, "bench": _bench, "figures": _figures, "selftest": _selftest, "boards": _boards,
+    "build": _build, "program": _program,
 }
 _MODULES = {"eval": "evaluate", "program": "build"}
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from relif_hw.isa import TICK_ENTRY, Opcode, TickFlag
+from relif_hw.isa import TICK_ENTRY, Opcode
 
-from .bench import NETWORKS, WARM_UP, Case, counted, entries, network
+from .bench import LEARNING, NETWORKS, WARM_UP, Case, counted, entries, network
 from .compiler import Compiled, compile
 from .host.board import Board
 from .tasks import CueAccumulation, Digits, Split, Task
 from .training import order
 
-__all__ = ["TARGETS", "TARGET_COLUMNS", "Reached", "Target", "reach", "target_rows", "targets_markdown"]
+__all__ = ["TARGETS", "TARGET_COLUMNS", "Reached", "Target", "reach", "target_plain", "target_rows",
+           "targets_markdown"]
 
 Queue = npt.NDArray[np.uint16]
 
 SMALL, MIDDLE, LARGE = NETWORKS
-LEARNING = TickFlag.TRAIN | TickFlag.TARGET
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,13 @@ def target_rows(reached: Iterable[Reached]) -> list[tuple[str, ...]]:
     """The cells of a table with `TARGET_COLUMNS`."""
     return [(one.target.preset, one.target.name, str(one.target.cycles), f"{one.cycles:.1f}",
              f"{one.limit:.1f}" if one.limit else "-", f"{one.cycles / one.target.cycles:.2f}") for one in reached]
+
+
+def target_plain(reached: Reached) -> dict[str, Any]:
+    """What was reached in JSON's types."""
+    target = reached.target
+    return {"preset": target.preset, "name": target.name, "aim": target.cycles, "cycles": reached.cycles,
+            "limit": reached.limit or None}
 
 
 def targets_markdown(reached: Iterable[Reached], command: str) -> str:

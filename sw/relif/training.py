@@ -19,10 +19,12 @@ from relif_hw.isa import Register, Space
 from .compiler import Compiled, compile
 from .errors import BoardError, DataError, NetworkError
 from .host.board import Board, Result
+from .model.fixed import Replica
 from .network import Network
 from .tasks.base import Split, Task
 
-__all__ = ["CHUNK", "Epoch", "Progress", "Run", "evaluate", "fit", "order", "predict"]
+__all__ = ["CHUNK", "Epoch", "Progress", "Run", "evaluate", "fit", "guessed_classes", "order",
+           "predict"]
 
 CHUNK = 48
 """Samples between two settings of the learning rate."""
@@ -95,7 +97,7 @@ class Run:
         """The history in JSON's types."""
         return [asdict(epoch) for epoch in self.history]
 
-    def fetch(self, board: Board) -> None:
+    def fetch(self, board: Board | Replica) -> None:
         """Read weights and tick register from the board."""
         words = self.compiled.layout.weight_words
         self.weights = self.compiled.take_weights(board.read(Space.WEIGHTS, 0, words))
@@ -188,7 +190,7 @@ def _epoch(run: Run, board: Board, seed: int, rate: float,
             samples = Split(train.values[chunk], train.classes[chunk])
             board.submit(task.training_entries(run.compiled, samples))
             submitted += len(chunk)
-        guesses = _guesses(run.compiled, board.results(), submitted - done)
+        guesses = guessed_classes(run.compiled, board.results(), submitted - done)
         right += int((guesses == train.classes[indices[done:submitted]]).sum())
         done = submitted
         if progress:
@@ -196,7 +198,7 @@ def _epoch(run: Run, board: Board, seed: int, rate: float,
     return right
 
 
-def _guesses(compiled: Compiled, results: Sequence[Result], samples: int) -> IntArray:
+def guessed_classes(compiled: Compiled, results: Sequence[Result], samples: int) -> IntArray:
     """The class whose readout is highest (the first of equals), for each sample's results."""
     number = _readout_number(compiled)
     values = [result.values for result in results if result.stream == number and result.kind == 0]
@@ -219,7 +221,7 @@ def predict(board: Board, compiled: Compiled, task: Task, values: npt.NDArray[np
     for start in range(0, len(values), FLIGHT * CHUNK):
         part = values[start:start + FLIGHT * CHUNK]
         board.submit(task.entries(compiled, part))
-        guesses.append(_guesses(compiled, board.results(), len(part)))
+        guesses.append(guessed_classes(compiled, board.results(), len(part)))
     return np.concatenate(guesses) if guesses else np.zeros(0, dtype=np.int64)
 
 

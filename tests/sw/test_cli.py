@@ -96,6 +96,7 @@ def train_json(capsys, *arguments):
     (["train", "stripes", "--hidden", "4,x"], "argument --hidden: invalid list of sizes value: '4,x'"),
     (["train", "stripes", "--hidden", "4,0"], "argument --hidden: must be at least 1, not 0"),
     (["compare", "stripes", "--seeds", "a"], "argument --seeds: invalid list of seeds value: 'a'"),
+    (["sweep", "stripes", "--rates", "0.1,x"], "argument --rates: invalid list of rates value: '0.1,x'"),
     (["generate", "-o", "x.v"], "one of the arguments --preset --config is required"),
     (["eval", "stripes"], "the following arguments are required: --checkpoint"),
     (["serve", "--tcp", "70000"], r"argument --tcp: must be 0 (any) to 65535, not 70000"),
@@ -227,6 +228,32 @@ def test_compare(capsys):
     code, out, _ = run(capsys, *command)
     assert code == 0
     assert "Mean test accuracy of stripes over seeds 0, 1" in out
+
+
+def test_sweep(capsys):
+    seeds = (0, 3, 4, 5, 6)
+    command = ("sweep", "stripes", "--preset", "lanes4", "--rates", "0.02,0.04", "--seeds", ",".join(map(str, seeds)),
+               "--epochs", "1")
+    code, out, err = run(capsys, *command, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["task"], result["preset"], result["epochs"]) == ("stripes", "lanes4", 1)
+    # Ten runs are two cores of replicas; each run is the one that trains alone.
+    assert [(point["rate"], point["seed"]) for point in result["runs"]] == [
+        (rate, seed) for rate in (0.02, 0.04) for seed in seeds]
+    for point in (result["runs"][1], result["runs"][-1]):
+        alone = train_json(capsys, "--rate", point["rate"], "--seed", point["seed"], "--epochs", "1")
+        for key in ("train_accuracy", "test_accuracy", "weights_sha256"):
+            assert point[key] == alone[key]
+    code, out, _ = run(capsys, "sweep", "stripes", "--preset", "lanes4", "--seeds", "0,3", "--epochs", "1")
+    assert code == 0
+    assert "Test accuracy of stripes by learning rate and seed, 1 epochs" in out
+    assert out.splitlines()[1].split() == ["rate", "mean", "seed", "0", "seed", "3"]
+    assert out.splitlines()[2].split()[0] == "0.03125"
+    code, _, err = run(capsys, "sweep", "stripes", "--seeds", "1,1")
+    assert (code, "every seed counts once, but 1,1 has one twice" in err) == (1, True)
+    code, _, err = run(capsys, "sweep", "stripes", "--rates", "0.1,0.1")
+    assert (code, "every rate counts once, but 0.1,0.1 has one twice" in err) == (1, True)
 
 
 def test_configuration_file(capsys, tmp_path):

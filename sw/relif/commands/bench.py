@@ -1,26 +1,19 @@
-"""`relif bench`: cycles per tick and lane use on the simulated board."""
+"""`relif bench`: cycles per tick and lane use on the simulated board; or another of the benches."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-import torch
-
-from relif_hw.config import ConfigError, CoreConfig
 from relif_hw.isa import Opcode
 
 from ..bench import NETWORKS, Measurement, markdown, measure, percent, plain
 from ..console import Console
 from ..errors import CompileError
-from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, measure_link
-from ..speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_plain, speed_row
-from .shared import chosen_config, opened
+from .other_benches import BENCHES, chosen_core, core_options
+from .shared import opened
 
 __all__ = ["run"]
-
-DEFAULT_PRESET = "lanes32"
-"""The smallest preset that holds all three networks."""
 
 
 def _tables(console: Console, measurements: list[Measurement]) -> None:
@@ -35,53 +28,13 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
         for label, m in zip(labels, measurements, strict=True)])
 
 
-def _link(options: argparse.Namespace, console: Console) -> None:
-    """Digits training over serial lines: on two presets, whatever core is asked for."""
-    if options.preset or options.config:
-        raise ConfigError("--link measures cores of its own: it takes neither --preset nor --config")
-    torch.set_num_threads(1)
-    measurements = measure_link(options.samples, options.seed, progress=console.note)
-    if options.output:
-        command = f"relif bench --link --samples {options.samples} --seed {options.seed}"
-        Path(options.output).write_text(link_markdown(measurements, options.samples, command), encoding="utf-8")
-    if console.json_output:
-        console.result({"board": "sim", "seed": options.seed, "samples": options.samples,
-                        "measurements": [link_plain(m) for m in measurements]})
-    else:
-        console.table(f"Digits training over a serial line, {options.samples} samples", LINK_COLUMNS,
-                      link_rows(measurements))
-
-
-def _chosen(options: argparse.Namespace, config: CoreConfig) -> str:
-    return f"--config {options.config}" if options.config else f"--preset {config.name}"
-
-
-def _simulator(options: argparse.Namespace, console: Console, config: CoreConfig) -> None:
-    """The speed of the simulated board itself."""
-    with opened("sim", config, console) as board:
-        measurement = measure_speed(board, options.samples, options.seed)
-    if options.output:
-        command = (f"relif bench --simulator {_chosen(options, config)} --samples {options.samples} "
-                   f"--seed {options.seed}")
-        Path(options.output).write_text(speed_markdown(measurement, command), encoding="utf-8")
-    if console.json_output:
-        console.result({"board": "sim", "seed": options.seed, "samples": options.samples,
-                        **speed_plain(measurement)})
-    else:
-        console.table(f"Digits training on this machine, {options.samples} samples", SPEED_COLUMNS,
-                      [speed_row(measurement)])
-
-
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Measure the three networks on the simulated board; those that do not fit are named."""
-    if options.link:
-        _link(options, console)
-        return
-    config = chosen_config(options, DEFAULT_PRESET)
-    assert config is not None
-    if options.simulator:
-        _simulator(options, console, config)
-        return
+    """Measure the three networks on the simulated board, those that do not fit are named; or what the options say."""
+    for name, bench in BENCHES.items():
+        if getattr(options, name):
+            bench(options, console)
+            return
+    config = chosen_core(options)
     measurements: list[Measurement] = []
     too_large: dict[str, str] = {}
     with opened("sim", config, console) as board, console.bar("bench") as bar:
@@ -95,7 +48,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if not measurements:
         raise CompileError(f"none of the networks fits core {config.name!r}")
     if options.output:
-        command = f"relif bench {_chosen(options, config)} --ticks {options.ticks} --seed {options.seed}"
+        command = f"relif bench {core_options(options, config)} --ticks {options.ticks} --seed {options.seed}"
         Path(options.output).write_text(markdown(measurements, config, command), encoding="utf-8")
     if console.json_output:
         console.result({"board": "sim", "preset": config.name, "lanes": config.lanes, "seed": options.seed,

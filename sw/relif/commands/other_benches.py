@@ -1,0 +1,146 @@
+"""The benches of `relif bench` that an option asks for: line, simulator, programs on a CPU, targets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relif_hw.config import ConfigError, CoreConfig, preset
+
+from ..against import (
+    Comparison,
+    against_case,
+    against_digits,
+    against_markdown,
+    against_plain,
+    against_rows,
+    columns,
+    versions,
+)
+from ..bench import NETWORKS
+from ..console import Console
+from ..errors import CompileError
+from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, measure_link
+from ..rivals import require
+from ..speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_plain, speed_row
+from ..targets import TARGET_COLUMNS, TARGETS, reach, target_plain, target_rows, targets_markdown
+from .shared import chosen_config, opened, tool
+
+__all__ = ["BENCHES", "chosen_core", "core_options"]
+
+DEFAULT_PRESET = "lanes32"
+"""The smallest preset that holds all networks of the bench."""
+DEFAULT_BOARD = "ulx3s"
+"""Whose clock the core has in `--against`, unless another is given."""
+
+
+def chosen_core(options: argparse.Namespace) -> CoreConfig:
+    """The core to measure."""
+    config = chosen_config(options, DEFAULT_PRESET)
+    assert config is not None
+    return config
+
+
+def _takes_no_core(options: argparse.Namespace, bench: str) -> None:
+    if chosen_config(options) is not None:
+        raise ConfigError(f"{bench} measures cores of its own: it takes neither --preset nor --config")
+
+
+def core_options(options: argparse.Namespace, config: CoreConfig) -> str:
+    """The core, as it was asked for."""
+    return f"--config {options.config}" if options.config else f"--preset {config.name}"
+
+
+def _show(options: argparse.Namespace, console: Console, title: str, head: Sequence[str],
+          rows: Sequence[tuple[str, ...]], markdown: str, plain: dict[str, Any]) -> None:
+    """A bench's outcome: on the terminal, as JSON, and in the file that was asked for."""
+    if options.output:
+        Path(options.output).write_text(markdown, encoding="utf-8")
+    if console.json_output:
+        console.result({"board": "sim", "seed": options.seed, **plain})
+    else:
+        console.table(title, tuple(head), rows)
+
+
+def _link(options: argparse.Namespace, console: Console) -> None:
+    """Digits training over serial lines, on cores of boards."""
+    _takes_no_core(options, "--link")
+    torch.set_num_threads(1)
+    measurements = measure_link(options.samples, options.seed, progress=console.note)
+    command = f"relif bench --link --samples {options.samples} --seed {options.seed}"
+    _show(options, console, f"Digits training over a serial line, {options.samples} samples", LINK_COLUMNS,
+          link_rows(measurements), link_markdown(measurements, options.samples, command),
+          {"samples": options.samples, "measurements": [link_plain(m) for m in measurements]})
+
+
+def _simulator(options: argparse.Namespace, console: Console) -> None:
+    """The speed of the simulated board itself."""
+    config = chosen_core(options)
+    with opened("sim", config, console) as board:
+        measurement = measure_speed(board, options.samples, options.seed)
+    command = (f"relif bench --simulator {core_options(options, config)} --samples {options.samples} "
+               f"--seed {options.seed}")
+    _show(options, console, f"Digits training on this machine, {options.samples} samples", SPEED_COLUMNS,
+          [speed_row(measurement)], speed_markdown(measurement, command),
+          {"samples": options.samples, **speed_plain(measurement)})
+
+
+def _against(options: argparse.Namespace, console: Console) -> None:
+    """The core against programs on a CPU, in all networks that fit it."""
+    config = chosen_core(options)
+    for name in options.against:
+        require(name)
+    torch.set_num_threads(1)
+    clock = options.clock or tool("boards")[DEFAULT_BOARD].clock_hz
+    cpu = f"one of {os.cpu_count()} cores ({versions(options.against)})"
+    common = {"clock": clock, "seed": options.seed, "repetitions": options.repetitions}
+    comparisons: list[Comparison] = []
+    too_large: dict[str, str] = {}
+    with opened("sim", config, console) as board, console.bar("bench") as bar:
+        parts: dict[str, Callable[[], list[Comparison]]] = {
+            case.name: partial(against_case, board, case, options.against, ticks=options.ticks, **common)
+            for case in NETWORKS}
+        parts["digits"] = lambda: [against_digits(board, options.against, **common)]
+        for done, (name, part) in enumerate(parts.items()):
+            bar(done, len(parts), name)
+            try:
+                comparisons += part()
+            except CompileError as error:
+                too_large[name] = str(error)
+                console.note(f"{name}: {error}")
+    if not comparisons:
+        raise CompileError(f"none of the networks fits core {config.name!r}")
+    command = (f"relif bench {core_options(options, config)} --against {','.join(options.against)} "
+               f"--clock {clock:g} --ticks {options.ticks} --seed {options.seed} "
+               f"--repetitions {options.repetitions}")
+    _show(options, console, f"A learning tick: core {config.name} at {clock / 1e6:g} MHz; the others on {cpu}",
+          columns(options.against), against_rows(comparisons),
+          against_markdown(comparisons, options.against, config, clock, cpu, command),
+          {"preset": config.name, "clock_hz": clock, "cpu": cpu, "ticks": options.ticks,
+           "repetitions": options.repetitions, "comparisons": [against_plain(c) for c in comparisons],
+           "too_large": too_large})
+
+
+def _targets(options: argparse.Namespace, console: Console) -> None:
+    """Cycles beside what is aimed at, on the cores that the targets name."""
+    _takes_no_core(options, "--targets")
+    reached = []
+    with console.bar("bench") as bar:
+        for number, target in enumerate(TARGETS):
+            bar(number, len(TARGETS), target.name)
+            with opened("sim", preset(target.preset), console) as board:
+                reached.append(reach(board, target, seed=options.seed, ticks=options.ticks))
+    command = f"relif bench --targets --ticks {options.ticks} --seed {options.seed}"
+    _show(options, console, "Clock cycles of a mean tick", TARGET_COLUMNS, target_rows(reached),
+          targets_markdown(reached, command), {"ticks": options.ticks, "targets": [target_plain(r) for r in reached]})
+
+
+BENCHES: dict[str, Callable[[argparse.Namespace, Console], None]] = {
+    "link": _link, "simulator": _simulator, "against": _against, "targets": _targets}
+"""By their options."""
