@@ -1,7 +1,8 @@
 """The arithmetic that the gateware and the golden model share: hashes, tables, constants.
 
-Functions of this module use only operators, so they take Python integers and NumPy arrays of integers (of 64 bits,
-or of 32 without a sign) alike; `docs/numerics.md` says where each is used. Nothing here imports Amaranth or NumPy.
+Functions of this module use only operators, so they take Python integers and PyTorch integer
+tensors alike, and change neither; `docs/numerics.md` says where each is used. Nothing here imports
+Amaranth or PyTorch.
 """
 
 from __future__ import annotations
@@ -27,21 +28,28 @@ RANDOM_BITS = 16
 def mix(x: T) -> T:
     """Hash of 32 bits to 32 bits by shifts, exclusive-ors and additions (no multiplier)."""
     x = x ^ (x >> 15)                       # type: ignore[operator]
-    x = (x + (x << 5) + 0x5851_F42D) & HASH_MASK
-    x = x ^ (x >> 3)
-    x = (x + (x << 18)) & HASH_MASK
-    x = x ^ (x >> 6)
-    x = (x + (x << 8)) & HASH_MASK
-    return x ^ (x >> 17)
+    x += (x << 5) + 0x5851_F42D
+    x &= HASH_MASK
+    x ^= x >> 3
+    x += x << 18
+    x &= HASH_MASK
+    x ^= x >> 6
+    x += x << 8
+    x &= HASH_MASK
+    x ^= x >> 17
+    return x
 
 
 def finish(x: T) -> T:
     """The last, short part of the hash, which every group of four lanes computes for itself."""
     x = x ^ (x >> 14)                       # type: ignore[operator]
-    x = (x + (x << 12)) & HASH_MASK
-    x = x ^ (x >> 3)
-    x = (x + (x << 6)) & HASH_MASK
-    return x ^ (x >> 11)
+    x += x << 12
+    x &= HASH_MASK
+    x ^= x >> 3
+    x += x << 6
+    x &= HASH_MASK
+    x ^= x >> 11
+    return x
 
 
 def tick_key(seed: int, tick: int) -> int:
@@ -54,10 +62,11 @@ def row_hash(key: T | int, stream: T | int, row: T) -> T:
     return mix((row + (key + (stream << 16))) & HASH_MASK)          # type: ignore[operator]
 
 
-def lane_random(word: T, lane: int) -> T:
-    """The 16-bit random number of lane 0 to 3 of a group, from the group's 32-bit hash."""
-    turned = (word << (8 * lane)) | (word >> (32 - 8 * lane))   # type: ignore[operator]
-    return (turned >> 16) & 0xFFFF
+def lane_random(word: T, lane: T | int) -> T:
+    """The 16-bit random number of lane 0 to 3 of a group, from the group's 32-bit hash: the top of `word` turned left
+    by 8 lane."""
+    twice = (word << 32) | word                                 # type: ignore[operator]
+    return (twice >> (lane * -8 + 48)) & 0xFFFF                 # type: ignore[operator]
 
 
 def lane_feedback(word: T, lane: int) -> T:

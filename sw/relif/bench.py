@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode, Space, TickFlag, tick_entry
@@ -24,7 +25,7 @@ from .compiler import Compiled, compile
 from .errors import BoardError
 from .host.board import Board
 from .layout import Stored
-from .model.fixed import Array, FixedCore, Operation
+from .model.fixed import FixedCore, Operation
 from .network import Network
 from .rules import EProp, Surrogate
 
@@ -160,12 +161,12 @@ class CountingCore(FixedCore):
             step()
         return counted
 
-    def _scalars(self, i: Operation, replica: Array, values: Array, random: Array | int) -> Array:
-        scalars = super()._scalars(i, replica, values, random)
+    def _scalars(self, i: Operation, values: torch.Tensor, random: torch.Tensor | int) -> torch.Tensor:
+        scalars = super()._scalars(i, values, random)
         if i.opcode is Opcode.LEARN:
             stored = self._stored[i.b]
             row = stored.pre if i.flags & Flag.BY_TARGET else stored.post
-            rows = int(np.count_nonzero(scalars))
+            rows = int(torch.count_nonzero(scalars))
             self.work[Opcode.LEARN].add(stored, self.config.lanes, rows * row.population.size, rows)
         return scalars
 

@@ -54,7 +54,7 @@ def tool(name: str) -> Any:
 def opened(spec: str, config: CoreConfig | None, console: Console) -> Board:
     """Open a board; what the simulated one says while it is compiled goes to standard error.
 
-    PyTorch, where the host computes a gradient, gets one thread: its tensors are small, and more make it slower.
+    PyTorch gets one thread: the golden model's tensors are small, and more threads make them slower.
     """
     torch.set_num_threads(1)
     if spec == "sim":

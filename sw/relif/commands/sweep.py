@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 
 from relif_hw.config import preset
 
@@ -21,7 +22,7 @@ from .shared import core_for
 __all__ = ["run"]
 
 AT_ONCE = 8
-"""Replicas of one core: with more, the golden model's arrays outgrow the caches."""
+"""Replicas of one core: with more, the golden model's tensors outgrow the caches."""
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for name, values in (("seed", options.seeds), ("rate", rates)):
         if len(set(values)) < len(values):
             raise DataError(f"every {name} counts once, but {','.join(map(str, values))} has one twice")
+    torch.set_num_threads(1)                    # as `shared.opened` does
     options.board = "model"
     config = core_for(first.network(), options) or preset(DEFAULT_PRESET)
     epochs = options.epochs or first.epochs

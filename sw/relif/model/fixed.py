@@ -5,18 +5,22 @@ of both is the same. It is vectorised over neurons and knows nothing of lanes' t
 pipelines, which must be invisible. `docs/numerics.md` has the formulas in one table.
 
 It may hold many cores of one configuration, *replicas*, which run the same program at once, each on memories
-of its own: every array below has the replicas as its first axis. The program is decoded once, whenever it has
-been written: each instruction becomes a function that works on views of the memories.
+of its own: every tensor below has the replicas as its first axis. The program is decoded once, whenever it has
+been written: each instruction becomes a function that works on views of the memories. Small tensors cost by the
+operation, so these functions work in place where they can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import (
@@ -48,37 +52,45 @@ from relif_hw.numerics import (
 
 from ..errors import BoardError
 
-__all__ = ["Array", "FixedCore", "Operation", "Replica", "Sent", "align", "saturate"]
+__all__ = ["FixedCore", "Operation", "Replica", "Rows", "Sent", "align", "saturate"]
 
 Array = npt.NDArray[Any]
-"""Integers: of 64 bits, but hashes, which are of 32 bits without a sign and so wrap by themselves."""
+"""What the host gives and gets: integers of 64 bits."""
 
 Sent = tuple[int, int, Array]
 """What one SEND made: population number, kind (0 values, 1 spikes), values."""
 
 Step = Callable[[], None]
+Integers = TypeVar("Integers", Array, Tensor)
 
 _ROUND = 1 << RANDOM_BITS - 1
+_LANES = torch.arange(4).reshape(4, 1, 1)
+"""The lanes of a group, as an axis before rows and groups."""
 
 
-def saturate(x: Array, bits: int) -> Array:
+def saturate(x: Tensor, bits: int, out: Tensor | None = None) -> Tensor:
     """Clamp to a two's complement number of `bits` bits."""
-    return np.minimum(np.maximum(x, -(1 << bits - 1)), (1 << bits - 1) - 1)
+    return torch.clamp(x, -(1 << bits - 1), (1 << bits - 1) - 1, out=out)
 
 
-def align(random: Array, shift: int) -> Array:
+def align(random: Tensor, shift: int) -> Tensor:
     """The 16-bit random number as a fraction of `shift` bits, to be added before a right shift."""
     return random << shift - RANDOM_BITS if shift >= RANDOM_BITS else random >> RANDOM_BITS - shift
 
 
-def _signed(field: Array, bits: int = 18) -> Array:
+def _signed(field: Integers, bits: int = 18) -> Integers:
     field = field & (1 << bits) - 1
     return field - ((field >> bits - 1) << bits)
 
 
-def _flat(memory: Array) -> Array:
+def _flat(memory: Tensor) -> Tensor:
     """Neurons in one axis: (replicas, words, lanes) as (replicas, words * lanes), a view wherever there can be one."""
-    return memory.reshape(len(memory), -1)
+    return memory.flatten(1)
+
+
+def _live(values: Tensor) -> Tensor:
+    """Numbers of the values that are not zero, counted through all replicas."""
+    return values.reshape(-1).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -94,14 +106,14 @@ class Operation:
     b: int
     c: int
     rows: int
-    shift: Array
+    shift: Tensor
     """Constants as in the instruction, without a sign: (replicas, 1, 1)."""
-    x: Array
-    y: Array
-    z: Array
+    x: Tensor
+    y: Tensor
+    z: Tensor
 
     @classmethod
-    def decode(cls, words: Array) -> Operation:
+    def decode(cls, words: Tensor) -> Operation:
         """From the instruction's words (replicas, elements); `BoardError` if more than constants differ."""
         every = [Instruction.decode(elements) for elements in words.tolist()]
         fields: dict[str, Any] = {}
@@ -112,8 +124,52 @@ class Operation:
                                  f"{' and '.join(map(str, sorted(values)))}: only shift, x, y and z may differ")
             fields[name] = values.pop()
         for name in ("shift", "x", "y", "z"):
-            fields[name] = np.array([getattr(instruction, name) for instruction in every]).reshape(-1, 1, 1)
+            fields[name] = torch.tensor([getattr(instruction, name) for instruction in every]).reshape(-1, 1, 1)
         return cls(**fields)
+
+
+class Rows:
+    """Rows of a projection, of all replicas: number n * rows + r is row r of replica n.
+
+    Parameters
+    ----------
+    memory : tensor
+        Of shape (replicas, memory words, lanes).
+    base : int
+        The first word of row 0. A row that does not fit the memory must never be taken or put (`IndexError`).
+    rows : int
+        Of a replica.
+    words : int
+        Of a row.
+    """
+
+    def __init__(self, memory: Tensor, base: int, rows: int, words: int) -> None:
+        self.replicas, depth, lanes = memory.shape
+        self._rows, self._width, self._memory = rows, words * lanes, memory.view(-1, lanes)
+        word = base + torch.arange(rows * words)
+        place = torch.where(word < depth, word + depth * torch.arange(self.replicas)[:, None], len(self._memory))
+        self._places = place.reshape(self.replicas * rows, words)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """Copies of the rows of these numbers: (numbers, words * lanes)."""
+        places = self._places.index_select(0, numbers).view(-1)
+        return self._memory.index_select(0, places).view(numbers.numel(), self._width)
+
+    def put(self, numbers: Tensor, values: Tensor) -> None:
+        """Write these rows."""
+        places = self._places.index_select(0, numbers).view(-1)
+        self._memory.index_copy_(0, places, values.reshape(places.numel(), self._memory.shape[1]))
+
+    def own(self, vectors: Tensor, numbers: Tensor) -> Tensor:
+        """Of vectors (replicas, n) that of each row's replica. One replica's fits all rows as it is."""
+        return vectors if self.replicas == 1 else vectors.index_select(0, numbers // self._rows)
+
+    def add_up(self, totals: Tensor, numbers: Tensor, terms: Tensor) -> None:
+        """Add terms (numbers, neurons) of these rows to the totals (replicas, neurons) of their replicas."""
+        if self.replicas == 1:
+            totals += terms.sum(0)
+        else:
+            totals.index_add_(0, numbers // self._rows, terms)
 
 
 @dataclass(frozen=True)
@@ -145,30 +201,34 @@ class FixedCore:
 
     Members
     -------
-    memory : dict of Space to array
-        Integers of shape (replicas, words, elements), see `relif_hw.isa.space_shape`. To be changed by `write`.
+    memory : dict of Space to tensor
+        64-bit integers of shape (replicas, words, elements), see `relif_hw.isa.space_shape`. To be changed by `write`.
     """
 
     def __init__(self, config: CoreConfig, replicas: int = 1) -> None:
         if replicas < 1:
             raise BoardError(f"a core has at least 1 replica, not {replicas}")
         self.config, self.replicas = config, replicas
-        self.memory = {space: np.zeros((replicas, *space_shape(config, space)[:2]), dtype=np.int64)
+        self.memory = {space: torch.zeros((replicas, *space_shape(config, space)[:2]), dtype=torch.int64)
                        for space in Space}
         self._weights = self.memory[Space.WEIGHTS]
         self._state = self.memory[Space.STATE]
         self._post = self.memory[Space.POST]
-        self._accumulators = np.zeros_like(self._post)
+        self._accumulators = torch.zeros_like(self._post)
         self._spikes = self.memory[Space.SPIKES]
         self._eligibility = self.memory[Space.ELIGIBILITY]
-        self._psi = np.zeros_like(self._post)
+        self._psi = torch.zeros_like(self._post)
         self._values = [0] * replicas           # target values since the last tick
-        self._target = np.zeros(replicas, dtype=np.int64)
-        self._key = np.zeros(replicas, dtype=np.uint32)
+        self._events = self._spikes.numpy().reshape(replicas, -1)           # as `_arrive` writes them
+        self._targets = self.memory[Space.TARGETS].numpy()[:, :, 0]
+        self._registers = self.memory[Space.REGISTERS][:, :, 0]
+        self._ticks = self._registers[:, Register.TICK]
+        self._target: int | Array = 0
+        self._keys = [0] * replicas             # of the tick's random numbers
         self._sent: list[list[Sent]] = []
         self._steps: list[tuple[int, Step]] | None = None
         groups = -(-max(config.neuron_words, 1024) * config.lanes // 4)
-        self._group_steps = np.arange(groups, dtype=np.uint32) * np.uint32(GROUP_STEP)
+        self._group_steps = torch.arange(groups) * GROUP_STEP & HASH_MASK
         self._plan: dict[Opcode, Callable[[Operation], Step]] = {
             Opcode.INTEGRATE: self._integrate, Opcode.TRACE: self._trace, Opcode.STEP: self._step,
             Opcode.ERROR: self._error, Opcode.FEEDBACK: self._feedback, Opcode.POST: self._post_factor,
@@ -194,7 +254,7 @@ class FixedCore:
         if values.size and (values.min() < low or values.max() > high):
             raise BoardError(f"{space.name}: values must be {low} to {high}, not {values.min()} to {values.max()}")
         chosen = slice(None) if replica is None else self._number(replica)
-        self.memory[space][chosen, address:address + len(values)] = values
+        self.memory[space][chosen, address:address + len(values)] = torch.from_numpy(values.copy())
         if space in (Space.PROGRAM, Space.REGISTERS):
             self._steps = None
 
@@ -204,7 +264,7 @@ class FixedCore:
         words = depth - address if words is None else words
         if not 0 <= address <= address + words <= depth:
             raise BoardError(f"{space.name}: words {address} to {address + words - 1} are not within 0 to {depth - 1}")
-        return self.memory[space][self._number(replica), address:address + words].copy()
+        return self.memory[space][self._number(replica), address:address + words].numpy().copy()
 
     def replica(self, number: int) -> Replica:
         """One replica, to be loaded by a `Compiled` as if it were a board."""
@@ -247,37 +307,37 @@ class FixedCore:
 
     def _arrive(self, replica: int, entries: Array) -> None:
         """Events and target values for the next tick; those beyond the memories are dropped."""
-        spikes, targets = self._spikes[replica].reshape(-1), self.memory[Space.TARGETS][replica, :, 0]
+        spikes, targets = self._events[replica], self._targets[replica]
         spikes[entries[entries < min(len(spikes), VALUE_ENTRY)]] = 1
-        values = _signed(entries[entries >= VALUE_ENTRY], VALUE_BITS)[:len(targets) - self._values[replica]]
-        targets[self._values[replica]:self._values[replica] + len(values)] = values
-        self._values[replica] += len(values)
+        values = entries[entries >= VALUE_ENTRY][:len(targets) - self._values[replica]]
+        if len(values):
+            targets[self._values[replica]:self._values[replica] + len(values)] = _signed(values, VALUE_BITS)
+            self._values[replica] += len(values)
 
     def tick(self, flags: TickFlag, target: int | Array = 0) -> None:
         """Run the tick program once; `target` is a class, for all replicas or for each (replicas,)."""
-        if self._steps is None:
-            self._steps = self._decode()
-        registers = self.memory[Space.REGISTERS][:, :, 0]
-        self._key[:] = [tick_key(seed, tick) for seed, tick in registers[:, [Register.SEED, Register.TICK]].tolist()]
-        self._target[:] = target
-        self._draw()
-        absent = ~int(flags)
-        for when, step in self._steps:
-            if not when & absent:
-                step()
-        registers[:, Register.TICK] += 1
-        registers[:, Register.TICK] &= HASH_MASK
+        with torch.inference_mode():
+            if self._steps is None:
+                self._steps = self._decode()
+            self._keys = [tick_key(one[Register.SEED], one[Register.TICK]) for one in self._registers.tolist()]
+            self._target = target
+            self._draw()
+            absent = ~int(flags)
+            for when, step in self._steps:
+                if not when & absent:
+                    step()
+            self._ticks.add_(1).bitwise_and_(HASH_MASK)
         self._values = [0] * self.replicas
 
     def _decode(self) -> list[tuple[int, Step]]:
         """Plan the tick: of each instruction, when it runs and what runs it."""
         steps = []
         self._drawn: list[tuple[int, int, int]] = []
-        for words in self.memory[Space.PROGRAM].swapaxes(0, 1):
+        for words in self.memory[Space.PROGRAM].unbind(1):
             operation = Operation.decode(words)
             if operation.opcode is Opcode.END:
                 break
-            steps.append((operation.when, self._plan[operation.opcode](operation)))
+            steps.append((int(operation.when), self._plan[operation.opcode](operation)))
         self._plan_numbers()
         return steps
 
@@ -287,68 +347,61 @@ class FixedCore:
         """Groups of four neurons, which share a hash, in so many words."""
         return -(-words * self.config.lanes // 4)
 
-    def _group_hash(self, rows: Array, words: int) -> Array:
+    def _group_hash(self, rows: Tensor, words: int) -> Tensor:
         """Hash of each group of four neurons, shape (rows, groups), of the rows' hashes."""
-        return finish(rows[:, None] + self._group_steps[:self._groups(words)])
+        return finish(rows[:, None] + self._group_steps[:self._groups(words)] & HASH_MASK)
 
     @staticmethod
-    def _random(groups: Array) -> Array:
+    def _random(groups: Tensor) -> Tensor:
         """16-bit random numbers of the neurons, shape (rows, 4 * groups), of the groups' hashes (rows, groups)."""
-        random = np.empty((*groups.shape, 4), dtype=np.int64)
-        for lane in range(4):
-            random[..., lane] = lane_random(groups, lane)
-        return random.reshape(len(groups), 4 * groups.shape[1])
+        return lane_random(groups, _LANES).permute(1, 2, 0).flatten(1)
 
-    def _numbers(self, stream: int, row: int, words: int) -> Callable[[], Array]:
+    def _numbers(self, stream: int, row: int, words: int) -> Callable[[], Tensor]:
         """While the tick is planned: what gives the numbers of that row in each tick, (replicas, words, lanes)."""
         self._drawn.append((stream, row, words))
         number = len(self._drawn) - 1
         return lambda: self._views[number]
 
     def _plan_numbers(self) -> None:
-        """All rows that `_numbers` was asked for are drawn at once, into one array with a view for each."""
-        table = np.array(self._drawn, dtype=np.uint32).reshape(-1, 3)
-        self._streams, self._rows = table[:, 0], table[:, 1]
+        """All rows that `_numbers` was asked for are drawn at once, into one tensor with a view for each."""
         groups = [self._groups(words) for *_, words in self._drawn]
-        self._row_of_group = np.repeat(np.arange(len(groups)), groups)
-        self._step_of_group = np.concatenate([self._group_steps[:0], *(self._group_steps[:n] for n in groups)])
-        self._drawn_numbers = np.zeros((self.replicas, 4 * sum(groups)), dtype=np.int64)
-        lanes, starts = self.config.lanes, 4 * (np.cumsum(groups) - groups)
-        self._views = [self._drawn_numbers[:, start:start + words * lanes].reshape(self.replicas, words, lanes)
-                       for start, (*_, words) in zip(starts, self._drawn, strict=True)]
+        self._row_of_group = torch.tensor([row for row, count in enumerate(groups) for _ in range(count)],
+                                          dtype=torch.int64)
+        self._step_of_group = torch.cat([self._group_steps[:count] for count in (0, *groups)])
+        numbers = torch.zeros((self.replicas, sum(groups), 4), dtype=torch.int64)
+        self._drawn_numbers = numbers.permute(2, 0, 1)
+        lanes, ends = self.config.lanes, accumulate(groups)
+        self._views = [numbers[:, end - count:end].flatten(1)[:, :words * lanes].view(self.replicas, words, lanes)
+                       for end, count, (*_, words) in zip(ends, groups, self._drawn, strict=True)]
 
     def _draw(self) -> None:
-        rows = row_hash(self._key[:, None], self._streams, self._rows)
-        self._drawn_numbers[:] = self._random(finish(rows[:, self._row_of_group] + self._step_of_group))
+        rows = torch.tensor([[row_hash(key, stream, row) for stream, row, _ in self._drawn] for key in self._keys],
+                            dtype=torch.int64)
+        groups = rows.index_select(1, self._row_of_group) + self._step_of_group
+        self._drawn_numbers.copy_(lane_random(finish(groups & HASH_MASK), _LANES))
 
-    def _hashed(self, i: Operation, rows: int) -> Array:
-        """Hashed weights as operands of the multiplier, shape (replicas, rows, words * lanes)."""
-        seeds = self.memory[Space.REGISTERS][:, Register.FEEDBACK_SEED, 0].tolist()
-        keys = np.array([tick_key(seed, 0) for seed in seeds], dtype=np.uint32)[:, None]
-        hashes = row_hash(keys, i.stream, np.arange(rows, dtype=np.uint32))
-        groups = self._group_hash(hashes.reshape(-1), i.words).astype(np.int64)
-        matrix = np.stack([lane_feedback(groups, lane) for lane in range(4)], -1).reshape(self.replicas, rows, -1)
-        return matrix[:, :, :i.words * self.config.lanes] << self.config.mac_shift - 8
+    def _row_hashes(self, i: Operation) -> Tensor:
+        """Hashes of the rows of a LEARN, one for each lane of its scalars' words: (replicas, words, lanes)."""
+        rows = torch.arange(i.rows * self.config.lanes).view(i.rows, self.config.lanes)
+        return row_hash(torch.tensor(self._keys).reshape(-1, 1, 1), i.stream, rows)
 
-    # Rows of projections: shape (replicas, rows, words * lanes), those of a number (replica, row) or of many.
+    def _hashed(self, i: Operation, rows: int) -> Tensor:
+        """Hashed weights as operands of the multiplier, shape (replicas, rows * words, lanes) as in a memory."""
+        seeds = self._registers[:, Register.FEEDBACK_SEED].tolist()
+        keys = torch.tensor([[tick_key(seed, 0)] for seed in seeds])
+        groups = self._group_hash(row_hash(keys, i.stream, torch.arange(rows)).flatten(), i.words)
+        matrix = torch.stack([lane_feedback(groups, lane) for lane in range(4)], -1).flatten(1)
+        matrix = matrix[:, :i.words * self.config.lanes] << self.config.mac_shift - 8
+        return matrix.reshape(self.replicas, rows * i.words, self.config.lanes)
 
-    def _block(self, memory: Array, base: int, rows: int, words: int) -> Array:
-        """A view of the projection at `base`: of its rows, as many as the memory has room for."""
-        rows = min(rows, (memory.shape[1] - base) // max(1, words))
-        return memory[:, base:base + rows * words].reshape(self.replicas, rows, words * self.config.lanes)
-
-    @staticmethod
-    def _add_rows(totals: Array, replica: Array, terms: Array) -> None:
-        """Add terms (rows, neurons) to the totals (replicas, neurons) of their replicas, which are in order."""
-        if len(replica):
-            first = np.flatnonzero(np.concatenate(([True], replica[1:] != replica[:-1])))
-            totals[replica[first]] += np.add.reduceat(terms, first)
-
-    def _scalars(self, i: Operation, replica: Array, values: Array, random: Array | int) -> Array:
-        """The rows' scalars (rows, 1): values times the instruction's factor x / 2**shift."""
-        x, shift = i.x[replica, 0, 0], i.shift[replica, 0, 0]
-        scaled = ((values * x << RANDOM_BITS >> shift) + random) >> RANDOM_BITS
-        return saturate(scaled, self.config.state_bits)[:, None]
+    def _scalars(self, i: Operation, values: Tensor, random: Tensor | int) -> Tensor:
+        """The rows' scalars (replicas, words, lanes): values times the instruction's factor x / 2**shift."""
+        scaled = values * i.x
+        scaled <<= RANDOM_BITS
+        scaled >>= i.shift
+        scaled += random
+        scaled >>= RANDOM_BITS
+        return saturate(scaled, self.config.state_bits)
 
     # Instructions; each method decodes one and returns what runs it.
 
@@ -360,76 +413,89 @@ class FixedCore:
             memory = self._eligibility[:, i.a:i.a + i.rows]
 
         def clear() -> None:
-            memory[:] = 0
+            memory.zero_()
         return clear
 
     def _integrate(self, i: Operation) -> Step:
         shift, half, lanes = self.config.mac_shift, 1 << self.config.mac_shift - 1, self.config.lanes
         if i.flags & Flag.BY_TARGET:
             targets = _flat(self._accumulators[:, i.c:i.c + -(-i.rows // lanes)])[:, :i.rows]
-            spikes = _flat(self._spikes[:, i.a:i.a + i.words])
+            spikes = _flat(self._spikes[:, i.a:i.a + i.words])[:, None]
             weights = (self._hashed(i, i.rows) if i.flags & Flag.HASHED else
-                       self._block(self._weights, i.b, i.rows, i.words))
+                       self._weights[:, i.b:i.b + i.rows * i.words])
+            block = _flat(weights).view(self.replicas, i.rows, i.words * lanes)
 
             def by_target() -> None:
-                terms = weights * i.x
+                terms = block * i.x
                 terms += half
                 terms >>= shift
-                targets[:] += (terms @ spikes[:, :, None])[:, :, 0]
+                terms *= spikes
+                targets.add_(terms.sum(2))
             return by_target
 
         sources = _flat(self._spikes[:, i.a:i.a + i.rows])
         totals = _flat(self._accumulators[:, i.c:i.c + i.words])
-        block = self._block(self._weights, i.b, sources.shape[1], i.words)
+        rows, x = Rows(self._weights, i.b, sources.shape[1], i.words), i.x[:, 0]
 
         def by_source() -> None:
-            active = sources.nonzero()
-            terms = block[active] * i.x[active[0], 0]
+            active = _live(sources)
+            terms = rows.take(active)
+            terms *= rows.own(x, active)
             terms += half
             terms >>= shift
-            self._add_rows(totals, active[0], terms)
+            rows.add_up(totals, active, terms)
         return by_source
 
-    def _decay(self, leak: Array, stream: int, row: int, words: int) -> Callable[[Array], Array]:
+    def _decay(self, leak: Tensor, stream: int, row: int, words: int) -> Callable[[Tensor], Tensor]:
         """What multiplies (replicas, words, lanes) by a decay D / 2**R, rounded stochastically; `leak` is D - 2**R.
 
-        A decay of 1 or 0 rounds nothing, whatever the random number.
+        A decay of 1 or 0 rounds nothing, whatever the random number. The product is not to be changed: it may be
+        what was given, or a zero that stands for all.
         """
         shift = self.config.decay_fraction
         if not leak.any():
             return lambda x: x
         if (leak == -1 << shift).all():
-            return np.zeros_like
+            zero = torch.zeros_like(leak)
+            return lambda x: zero
         numbers = self._numbers(stream, row, words)
-        return lambda x: x + ((x * leak + align(numbers(), shift)) >> shift)
+
+        def decayed(x: Tensor) -> Tensor:
+            change = torch.addcmul(align(numbers(), shift), x, leak)
+            change >>= shift
+            change += x
+            return change
+        return decayed
 
     def _trace(self, i: Operation) -> Step:
-        bits = self.config.state_bits
+        bits, synaptic = self.config.state_bits, bool(i.flags & Flag.SYNAPTIC)
         spikes = self._spikes[:, i.c:i.c + i.rows]
         decayed_p = self._decay(_signed(i.y), i.stream, 1 if i.flags & Flag.WIDE else 0, i.rows)
 
-        def kept(old: Array, new: Array) -> Array:
-            """A trace that has begun stays at least one unit."""
-            return np.where((old != 0) & (new == 0), 1, new) if i.flags & Flag.SYNAPTIC else new
+        def store(p: Tensor, new: Tensor) -> None:
+            """Saturate; a SYNAPTIC trace that has begun stays at least one unit."""
+            if synaptic:
+                new = torch.where((p != 0) & (new == 0), 1, new)
+            saturate(new, bits, out=p)
 
         if not i.flags & Flag.WIDE:
             p = self._state[:, i.a:i.a + i.rows]
 
             def single() -> None:
-                p[:] = kept(p, saturate(decayed_p(p) + spikes * i.z, bits))
+                store(p, torch.addcmul(decayed_p(p), spikes, i.z))
             return single
 
         q, p = self._pairs(i.a, i.rows)
         decayed_q = self._decay(_signed(i.x), i.stream, 0, i.rows)
 
         def double() -> None:
-            p[:] = kept(p, saturate(decayed_p(p) + q, bits))
-            q[:] = saturate(decayed_q(q) + spikes * i.z, bits)
+            store(p, decayed_p(p) + q)
+            saturate(torch.addcmul(decayed_q(q), spikes, i.z), bits, out=q)
         return double
 
-    def _pairs(self, base: int, words: int) -> tuple[Array, Array]:
+    def _pairs(self, base: int, words: int) -> tuple[Tensor, Tensor]:
         """Views of the first and of the second words of pairs: of I and U, or of Q and P."""
-        pairs = self._state[:, base:base + 2 * words].reshape(self.replicas, words, 2, self.config.lanes)
+        pairs = self._state[:, base:base + 2 * words].view(self.replicas, words, 2, self.config.lanes)
         return pairs[:, :, 0], pairs[:, :, 1]
 
     def _step(self, i: Operation) -> Step:
@@ -445,15 +511,15 @@ class FixedCore:
         def step() -> None:
             u = decayed_membrane(membrane)
             if not leaky:
-                u = u * (1 - spikes) if to_zero else u - theta * spikes
-            membrane[:] = saturate(u + current, bits)
-            current[:] = saturate(decayed_current(current) + totals, bits)
-            totals[:] = 0
+                u = u * (1 - spikes) if to_zero else torch.addcmul(u, theta, spikes, value=-1)
+            saturate(u + current, bits, out=membrane)
+            saturate(decayed_current(current) + totals, bits, out=current)
+            totals.zero_()
             if not leaky:
-                spikes[:] = membrane >= limit()
+                torch.ge(membrane, limit(), out=spikes)
         return step
 
-    def _limit(self, i: Operation) -> Callable[[], Array]:
+    def _limit(self, i: Operation) -> Callable[[], Tensor]:
         """What a membrane must reach for a spike: theta, or theta + B."""
         theta, bits = _signed(i.z), self.config.state_bits
         if not i.flags & Flag.ADAPTIVE:
@@ -466,43 +532,49 @@ class FixedCore:
         words = -(-i.rows // self.config.lanes)
         membrane = self._pairs(i.a, words)[1]
         out = _flat(self._post[:, i.c:i.c + words])
-        exps, reciprocals = np.array(EXP_TABLE), np.array(RECIPROCAL_TABLE)
+        errors = out[:, :i.rows]
+        exps, reciprocals, classes = torch.tensor(EXP_TABLE), torch.tensor(RECIPROCAL_TABLE), torch.arange(i.rows)
         targets = self.memory[Space.TARGETS][:, :i.rows, 0]
-        gain, height, dead_zone = i.x[:, 0], _signed(i.y)[:, 0, 0], i.z[:, 0]
+        gain, height, dead_zone = i.x[:, 0], _signed(i.y)[:, 0], i.z[:, 0]
+        unit = torch.tensor(1 << fraction)
+        softmax, analog = bool(i.flags & Flag.SOFTMAX), bool(i.flags & Flag.ANALOG)
 
         def error() -> None:
             u = _flat(membrane)[:, :i.rows]
-            if i.flags & Flag.SOFTMAX:
-                t = (np.minimum(u.max(1, keepdims=True) - u, (1 << bits - 1) - 1) * gain) >> fraction + 2
-                exp = exps[t & 255] >> np.minimum(t >> 8, 31)
-                total = exp.sum(1, keepdims=True)
-                lead = np.frexp(total)[1].astype(np.int64) - 1          # floor(log2)
-                reciprocal = reciprocals[total >> lead - 9 & 511]
+            if softmax:
+                t = ((u.amax(1, keepdim=True) - u).clamp_(max=(1 << bits - 1) - 1) * gain) >> fraction + 2
+                exp = exps.take(t & 255) >> (t >> 8).clamp_(max=31)
+                total = exp.sum(1, keepdim=True)
+                lead = torch.frexp(total.double()).exponent.long() - 1          # floor(log2)
+                reciprocal = reciprocals.take(total >> lead - 9 & 511)
                 shift = 15 + lead - fraction
-                e, one = -((exp * reciprocal + (1 << shift - 1)) >> shift), np.full(self.replicas, 1 << fraction)
+                e, one = -((exp * reciprocal + (1 << shift - 1)) >> shift), unit
             else:
                 e, one = -u, height
-            if i.flags & Flag.ANALOG:
+            if analog:
                 e += targets << fraction - VALUE_FRACTION
             else:
-                given = np.flatnonzero(self._target < i.rows)
-                e[given, self._target[given]] += one[given]
+                e += (classes == torch.as_tensor(self._target).reshape(-1, 1)) * one
             e = saturate(e, bits)
-            out[:] = 0
-            out[:, :i.rows] = e * (np.abs(e) >= dead_zone)
+            out.zero_()
+            torch.mul(e, e.abs() >= dead_zone, out=errors)
         return error
 
     def _feedback(self, i: Operation) -> Step:
         shift, half = self.config.mac_shift, 1 << self.config.mac_shift - 1
-        errors = _flat(self._post[:, i.a:i.a + i.rows])
+        errors, size = self._post[:, i.a:i.a + i.rows], i.rows * self.config.lanes
         totals = _flat(self._accumulators[:, i.c:i.c + i.words])
-        block = (self._hashed(i, errors.shape[1]) if i.flags & Flag.HASHED else
-                 self._block(self._weights, i.b, errors.shape[1], i.words))
+        rows = (Rows(self._hashed(i, size), 0, size, i.words) if i.flags & Flag.HASHED else
+                Rows(self._weights, i.b, size, i.words))
 
         def feedback() -> None:
-            active = errors.nonzero()
-            terms = block[active] * self._scalars(i, active[0], errors[active], _ROUND)
-            self._add_rows(totals, active[0], (terms + half) >> shift)
+            scalars = self._scalars(i, errors, _ROUND)
+            live = _live(scalars)
+            terms = rows.take(live)
+            terms *= scalars.take(live)[:, None]
+            terms += half
+            terms >>= shift
+            rows.add_up(totals, live, terms)
         return feedback
 
     def _post_factor(self, i: Operation) -> Step:
@@ -511,22 +583,25 @@ class FixedCore:
         totals = self._accumulators[:, i.c:i.c + i.rows]
         out, psis = self._post[:, i.c:i.c + i.rows], self._psi[:, i.c:i.c + i.rows]
         synaptic, limit, fraction = bool(i.flags & Flag.SYNAPTIC), self._limit(i), self.config.decay_fraction
-        tables = _flat(self.memory[Space.SURROGATE])
-        first = (int(i.flags) >> 4 & 3) * SURROGATE_ENTRIES + tables.shape[1] * np.arange(self.replicas)
-        mask = np.ones((i.rows, lanes), dtype=np.int64)
+        tables = self.memory[Space.SURROGATE]
+        first = (int(i.flags) >> 4 & 3) * SURROGATE_ENTRIES + tables[0].numel() * torch.arange(self.replicas)
+        first = first.reshape(-1, 1, 1)
+        mask = torch.ones((i.rows, lanes), dtype=torch.int64)
         mask[-1, i.words:] = 0
         numbers = self._numbers(i.stream, 0, i.rows)
 
         def post_factor() -> None:
-            entry = np.minimum(np.abs(membrane - limit()) >> i.shift, SURROGATE_ENTRIES - 1)
-            psi = tables.reshape(-1)[first[:, None, None] + entry]
+            entry = (membrane - limit()).abs_()
+            entry >>= i.shift
+            psi = tables.take(entry.clamp_(max=SURROGATE_ENTRIES - 1) + first)
             signal = saturate(totals, bits)
-            totals[:] = 0
+            totals.zero_()
             if synaptic:
-                psis[:] = psi * mask
-                out[:] = saturate((signal * factor + align(numbers(), fraction)) >> fraction, bits) * mask
+                torch.mul(psi, mask, out=psis)
+                factors = torch.addcmul(align(numbers(), fraction), signal, factor) >> fraction
             else:
-                out[:] = saturate((signal * psi + align(numbers(), 7)) >> 7, bits) * mask
+                factors = torch.addcmul(align(numbers(), 7), signal, psi) >> 7
+            torch.mul(saturate(factors, bits), mask, out=out)
         return post_factor
 
     def _regulate(self, i: Operation) -> Step:
@@ -535,7 +610,7 @@ class FixedCore:
         cost, aim = _signed(i.x), _signed(i.z)
 
         def regulate() -> None:
-            totals[:] += ((activity * cost + half) >> shift) + aim
+            totals.add_(((activity * cost + half) >> shift) + aim)
         return regulate
 
     def _learn(self, i: Operation) -> Step:
@@ -545,52 +620,51 @@ class FixedCore:
         base = i.c if by_target else i.a
         traces = self._pairs(base, words)[1] if wide else self._state[:, base:base + words]
         if by_target:
-            scalars, vector = self._post[:, i.a:i.a + i.rows], traces
+            values, vector = self._post[:, i.a:i.a + i.rows], traces
         else:
-            scalars, vector = traces, self._post[:, i.c:i.c + i.words]
-        block = self._block(self._weights, i.b, i.rows * lanes, i.words)
+            values, vector = traces, self._post[:, i.c:i.c + i.words]
+        rows = Rows(self._weights, i.b, i.rows * lanes, i.words)
         if i.flags & Flag.SYNAPTIC:
-            return self._learn_synaptic(i, traces, block)
+            return self._learn_synaptic(i, traces, rows)
 
         def learn() -> None:
-            live, values, hashes = self._live_rows(i, scalars)
-            delta = _flat(vector)[live[0]] * self._scalars(i, live[0], values, hashes >> 16)
-            delta += align(self._random(self._group_hash(hashes, i.words)), shift)[:, :i.words * lanes]
+            hashes = self._row_hashes(i)
+            scalars = self._scalars(i, values, hashes >> 16)
+            live = _live(scalars)
+            random = self._random(self._group_hash(hashes.take(live), i.words))[:, :i.words * lanes]
+            delta = torch.addcmul(align(random, shift), rows.own(_flat(vector), live), scalars.take(live)[:, None])
             delta >>= shift
-            delta += block[live]
-            block[live] = saturate(delta, bits)
+            delta += rows.take(live)
+            rows.put(live, saturate(delta, bits))
         return learn
 
-    def _live_rows(self, i: Operation, scalars: Array) -> tuple[tuple[Array, Array], Array, Array]:
-        """Of the rows of a LEARN whose scalars are not zero: (replica, row), scalars and hashes."""
-        values = _flat(scalars)
-        replica, row = values.nonzero()
-        hashes = row_hash(self._key[replica], i.stream, row.astype(np.uint32))
-        return (replica, row), values[replica, row], hashes
-
-    def _learn_synaptic(self, i: Operation, traces: Array, block: Array) -> Step:
+    def _learn_synaptic(self, i: Operation, traces: Tensor, rows: Rows) -> Step:
         """Rows per source; a trace holds one unit more than it stands for, so that a row that has begun is live."""
         config, bits, width = self.config, self.config.state_bits, i.words * self.config.lanes
         one = config.decay_fraction
-        leak, rise = _signed(i.y)[:, 0], _signed(i.z)[:, 0]
+        leak, rise, adaptive = _signed(i.y)[:, 0], _signed(i.z)[:, 0], bool(i.flags & Flag.ADAPTIVE)
         psis, signals = (_flat(memory[:, i.c:i.c + i.words]) for memory in (self._psi, self._post))
-        eligibility = self._block(self._eligibility, i.b, block.shape[1], i.words)
+        eligibility = Rows(self._eligibility, i.b, i.rows * config.lanes, i.words)
 
         def learn() -> None:
-            live, values, hashes = self._live_rows(i, traces)
-            replica, groups = live[0], self._group_hash(hashes, i.words)
-            psi, signal = psis[replica], signals[replica]
-            p = self._scalars(i, replica, values - (values > 0), hashes >> 16)
-            old = eligibility[live]
-            decayed = old * leak[replica] + align(self._random(groups << 4 | groups >> 28), one)[:, :width]
-            if i.flags & Flag.ADAPTIVE:
+            live, hashes = _live(traces), self._row_hashes(i)
+            groups = self._group_hash(hashes.take(live), i.words)
+            psi, signal = rows.own(psis, live), rows.own(signals, live)
+            p = self._scalars(i, traces - (traces > 0).long(), hashes >> 16).take(live)[:, None]
+            old = eligibility.take(live)
+            others = self._random((groups << 4 | groups >> 28) & HASH_MASK)[:, :width]
+            decayed = torch.addcmul(align(others, one), old, rows.own(leak, live))
+            if adaptive:
                 e = saturate((psi * saturate(p - old, bits) + 64) >> 7, bits)
-                new = saturate(old + ((decayed + (e * rise[replica] << one - config.state_fraction)) >> one), bits)
+                risen = e * rows.own(rise, live) << one - config.state_fraction
+                new = saturate(old + ((decayed + risen) >> one), bits)
             else:
                 e = new = saturate(old + ((decayed + (psi * p << one - 7)) >> one), bits)
-            eligibility[live] = new
-            delta = signal * e + align(self._random(groups), config.update_shift)[:, :width]
-            block[live] = saturate(block[live] + (delta >> config.update_shift), config.weight_bits)
+            eligibility.put(live, new)
+            delta = torch.addcmul(align(self._random(groups)[:, :width], config.update_shift), signal, e)
+            delta >>= config.update_shift
+            delta += rows.take(live)
+            rows.put(live, saturate(delta, config.weight_bits))
         return learn
 
     def _send(self, i: Operation) -> Step:
@@ -600,6 +674,6 @@ class FixedCore:
         def send() -> None:
             kind = int(bool(i.flags & Flag.SPIKES))
             values = _flat(spikes) if kind else _flat(membrane)[:, :i.rows]
-            for sent, own in zip(self._sent, values, strict=True):
+            for sent, own in zip(self._sent, values.numpy(), strict=True):
                 sent.append((i.stream, kind, own.copy()))
         return send
