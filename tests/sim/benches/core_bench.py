@@ -144,7 +144,7 @@ async def scenario(dut, name: str) -> None:
     for space, values in lockstep.images():
         await driver.write(space, 0, values)
     if WRONG:
-        lockstep.model.memory[Space.WEIGHTS][-1, -1] ^= 1
+        lockstep.model.memory[Space.WEIGHTS][0, -1, -1] ^= 1
 
     # After each step all is as the golden model says, and the one memory that the host cannot read is empty.
     for number, step in enumerate(lockstep.scenario.steps):
