@@ -9,23 +9,20 @@ import math
 import numpy as np
 import pytest
 
+from counting import CASE, CONFIG, CountingBoard
 from relif import against, rivals
 from relif.against import Comparison, against_case, against_markdown, against_plain, against_rows, columns
-from relif.bench import LEARNING, Case, network, spikes
+from relif.bench import LEARNING, network, spikes
 from relif.cli import RIVALS, main
 from relif.compiler import compile
 from relif.errors import NetworkError
-from relif.host.board import ModelBoard
 from relif.model.online import OnlineLearner
 from relif.network import Network
 from relif.rivals import dense, loop
 from relif.rivals.workload import Model, Rival, Workload
 from relif.rules import EProp, Surrogate
 from relif_hw.config import CoreConfig
-from relif_hw.isa import Opcode, TickFlag, event_entry, tick_entry
-
-CONFIG = CoreConfig(lanes=4, weight_words=256, state_words=64, neuron_words=32, name="small")
-CASE = Case(6, 8, 2, True)
+from relif_hw.isa import TickFlag, event_entry, tick_entry
 
 
 class PlainLoop(loop.Loop):
@@ -123,23 +120,6 @@ class FakeRival(Rival):
 
     def weights(self):
         return self.prepared[0].model.weights, self.prepared[0].model.weights_out
-
-
-class CountingBoard(ModelBoard):
-    """The golden model behind a transport that claims 300 cycles a tick."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.transport = self
-        self.ticks = 0
-
-    def _submit(self, entries):
-        self.ticks += int((entries >= 1 << 15).sum())
-        super()._submit(entries)
-
-    def profile(self):
-        cycles = {Opcode.INTEGRATE: 100, Opcode.LEARN: 200}
-        return {opcode: (cycles.get(opcode, 0) * self.ticks, 0) for opcode in Opcode}
 
 
 def test_seconds_per_tick_is_a_median_of_long_repetitions():
