@@ -48,7 +48,7 @@ class Board:
     title: str
     platform: Callable[[], Any]
     link: Literal["uart", "pads", "ulpi"]
-    family: Literal["ecp5", "ice40"] = "ecp5"
+    family: Literal["ecp5", "ice40", "gowin"] = "ecp5"
     clock_hz: float
     preset: str
     resource: tuple[str, int]

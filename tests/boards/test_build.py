@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 import struct
 
 import pytest
@@ -52,7 +53,7 @@ def tools(monkeypatch, tmp_path):
     """Tools that only write what is expected of them."""
     monkeypatch.setenv("RELIF_CACHE", str(tmp_path / "cache"))
     calls = Tools()
-    routed = {"nextpnr-ecp5": "top.config", "nextpnr-ice40": "top.asc"}
+    routed = {"nextpnr-ecp5": "top.config", "nextpnr-ice40": "top.asc", "nextpnr-himbaechel-gowin": "top.pnr"}
 
     def run(command, folder, progress, what):
         calls.append(what)
@@ -65,6 +66,8 @@ def tools(monkeypatch, tmp_path):
             (folder / "top.bit").write_bytes((folder / "top.config").read_bytes())
         if command[0] == "icepack":
             (folder / "top.bin").write_bytes((folder / "top.asc").read_bytes())
+        if command[0] == "gowin_pack":
+            (folder / "top.fs").write_bytes((folder / "top.pnr").read_bytes())
 
     monkeypatch.setattr(building, "_run", run)
     return calls
@@ -90,6 +93,43 @@ def test_an_ice40_has_its_own_tools(tools, tmp_path):
     built = made(tmp_path, "icebreaker", (1,))
     assert tools == ["icebreaker: synthesis", "icebreaker: place and route, seed 1", "icebreaker: bitstream"]
     assert built.bitstream.name == "top.bin" and built.bitstream.read_text() == "seed 1"
+
+
+def test_a_gowin_has_its_own_tools(tools, tmp_path):
+    built = made(tmp_path, "tangnano20k", (1,))
+    assert tools == ["tangnano20k: synthesis", "tangnano20k: place and route, seed 1", "tangnano20k: bitstream"]
+    assert built.bitstream.name == "top.fs" and built.bitstream.read_text() == "seed 1"
+
+
+def test_a_gowin_is_asked_for_both_clocks():
+    """Its place and route derives nothing from the PLL, and Amaranth would plan for one that is no more."""
+    board = find_board("tangnano20k")
+    files = plan_build(board, SMALL, serial="7").files
+    clocks = [line for line in files["top.sdc"].splitlines() if line.startswith("create_clock")]
+    assert clocks == [f"create_clock -name {name} -period {1e9 / hz} [get_nets clocks.{name}]"
+                      for name, hz in (("source", 27e6), ("pll_sync", board.clock_hz))]
+    pins = {name: pin for name, pin in re.findall(r'IO_LOC "(.+)__io" (\d+);', files["top.cst"])}
+    assert pins == {"clk27_0": "4", "uart_0__rx": "70", "uart_0__tx": "69", "led_0": "15"}
+    _, place, pack = json.loads(files["build_top.json"])["commands"]
+    assert place[0] == "nextpnr-himbaechel-gowin" and {"family=GW2A-18C", "cst=top.cst", "top.sdc"} < set(place)
+    assert pack == ["gowin_pack", "-d", "GW2A-18C", "-o", "top.fs", "top.pnr"]
+
+
+def test_the_report_of_a_gowin(tmp_path):
+    """The clocks' nets have names of one word, and both may be asked for as much."""
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({
+        "critical_paths": [{"from": "posedge clk", "to": "posedge clk", "path": [
+            {"from": {"cell": "device.core.lanes.c2_a_DFFE_Q_3"}, "to": {"cell": "x"}},
+            {"from": {"cell": "x"}, "to": {"cell": "device.core.weights.memory_DPB_DOA"}}]}],
+        "fmax": {"clk": {"achieved": 41.5, "constraint": 27.00003}, "i": {"achieved": 300, "constraint": 27.00003}},
+        "utilization": {"LUT4": {"available": 20736, "used": 9}, "DFF": {"available": 15552, "used": 8},
+                        "BSRAM": {"available": 46, "used": 7}, "MULT18X18": {"available": 48, "used": 6},
+                        "MULT36X36": {"available": 12, "used": 0}}}))
+    report = read_report(path, 3, {"sync": 27e6})
+    assert [(clock.name, clock.reached, clock.path) for clock in report.clocks] == [
+        ("sync", 41.5, "core.lanes to core.weights"), ("source", 300, "")]
+    assert report.cells == {"LUT": (9, 20736), "FF": (8, 15552), "block RAM": (7, 46), "DSP": (6, 48)}
 
 
 def test_what_was_built_is_not_built_again(tools, tmp_path):
@@ -139,7 +179,7 @@ def test_plans_are_functions_of_their_arguments(name):
 
 
 def test_unknown_boards_and_missing_bitstreams_are_named(tmp_path):
-    with pytest.raises(ToolError, match=r"no board is called 'pynq'; there are icebreaker, ulx3s, "):
+    with pytest.raises(ToolError, match=r"no board is called 'pynq'; there are icebreaker, tangnano20k, ulx3s, "):
         build("pynq", None, folder=tmp_path, seeds=(1,), serial="1", progress=print)
     with pytest.raises(ToolError, match=r"no bitstream top.bit; make one: relif build --board ulx3s"):
         program("ulx3s", tmp_path)

@@ -9,11 +9,15 @@ from amaranth.sim import Simulator
 from relif_boards import clocks
 from relif_boards.catalog import BOARDS
 from relif_boards.clocks import (
+    GOWIN_PHASE_DETECTOR_HZ,
+    GOWIN_VCO_DIVIDERS,
+    GOWIN_VCO_HZ,
     ICE40_PHASE_DETECTOR_HZ,
     ICE40_VCO_HZ,
     PHASE_DETECTOR_HZ,
     RESET_CYCLES,
     VCO_HZ,
+    gowin_dividers,
     ice40_dividers,
     pll_dividers,
     reset_domains,
@@ -24,7 +28,7 @@ SOURCES = {"ulx3s": 25e6, "ulx3s-usb": 25e6, "orangecrab": 48e6, "ecpix5": 100e6
 
 
 def test_all_boards_are_here():
-    assert BOARDS.keys() == {"icebreaker", *SOURCES}
+    assert BOARDS.keys() == {"icebreaker", "tangnano20k", *SOURCES}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -60,11 +64,35 @@ def test_the_ice40_gets_its_clock():
             assert divr < 16 and divf < 128 and 1 <= divq <= 6 and 1 <= filter_range <= 6
 
 
+def test_the_gowin_gets_its_clock():
+    board = BOARDS["tangnano20k"]
+    divide, multiply, output = gowin_dividers(27e6, board.clock_hz)
+    assert 27e6 / divide * multiply == pytest.approx(board.clock_hz, abs=1)                   # Hz, as above
+    assert board.platform().default_clk_frequency == 27e6
+    for source, wanted, expected in ((27e6, 27e6, (1, 1, 32)), (27e6, 36e6, (3, 4, 16)), (27e6, 24e6, (9, 8, 32)),
+                                     (50e6, 300e6, (1, 6, 2)), (24e6, 4e6, (6, 1, 128))):
+        assert gowin_dividers(source, wanted) == expected
+    for source in (12e6, 27e6, 100e6):
+        for wanted in range(4, 626):
+            try:
+                divide, multiply, output = gowin_dividers(source, wanted * 1e6)
+            except ValueError:
+                continue
+            assert GOWIN_PHASE_DETECTOR_HZ[0] <= source / divide <= GOWIN_PHASE_DETECTOR_HZ[1]
+            assert GOWIN_VCO_HZ[0] <= wanted * 1e6 * output <= GOWIN_VCO_HZ[1] and output in GOWIN_VCO_DIVIDERS
+            assert source / divide * multiply == pytest.approx(wanted * 1e6, abs=1)
+            assert 1 <= divide <= 64 and 1 <= multiply <= 64
+
+
 def test_refuses_what_cannot_be_made():
     with pytest.raises(ValueError, match=r"the PLL cannot make 24, 47.77 MHz of 25 MHz"):
         pll_dividers(25e6, (24e6, 47.77e6))
     with pytest.raises(ValueError, match=r"the PLL cannot make 8 MHz of 12 MHz"):
         ice40_dividers(12e6, 8e6)
+    with pytest.raises(ValueError, match=r"the PLL cannot make 32.1 MHz of 27 MHz"):
+        gowin_dividers(27e6, 32.1e6)
+    with pytest.raises(ValueError, match=r"the PLL cannot make 3 MHz of 27 MHz"):
+        gowin_dividers(27e6, 3e6)                               # below 500 MHz / 128
 
 
 class Clocked(Elaboratable):
