@@ -80,7 +80,7 @@ def test_the_gowin_gets_its_clock():
                 continue
             assert GOWIN_PHASE_DETECTOR_HZ[0] <= source / divide <= GOWIN_PHASE_DETECTOR_HZ[1]
             assert GOWIN_VCO_HZ[0] <= wanted * 1e6 * output <= GOWIN_VCO_HZ[1] and output in GOWIN_VCO_DIVIDERS
-            assert source / divide * multiply == pytest.approx(wanted * 1e6, abs=1)
+            assert source / divide * multiply == pytest.approx(wanted * 1e6, abs=1)       # Hz, as above
             assert 1 <= divide <= 64 and 1 <= multiply <= 64
 
 
