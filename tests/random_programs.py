@@ -24,6 +24,7 @@ from relif_hw.isa import (
     event_entry,
     tick_entry,
     value_entry,
+    with_skips,
 )
 from relif_hw.numerics import SURROGATE_ENTRIES
 from scenarios import IntArray, Load, Scenario, Step, program_image
@@ -196,21 +197,25 @@ class _Network:
                        c=p.target.base, words=p.words, flags=Flag.BY_TARGET if p.by_target else 0,
                        x=self._gain(p), rows=p.target.size if p.by_target else p.source.words)
             by_target = p.by_target
-        hashed = self._hashed()
-        for n, t in enumerate(self.traces):
-            self._emit(Opcode.TRACE, TickFlag.TRAIN, fence=n == 0 and hashed, stream=self._stream(),
+        self._hashed()
+        for t in self.traces:
+            self._emit(Opcode.TRACE, TickFlag.TRAIN, stream=self._stream(),
                        flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), rows=t.source.words,
                        a=t.state, c=t.source.base, x=self._leak() if t.wide else 0, y=self._leak(), z=self._unit())
         adaptive = [p for p in self.hidden if p.rise is not None]
-        for n, p in enumerate(adaptive):
-            self._emit(Opcode.TRACE, fence=n == 0 and hashed, stream=self._stream(), rows=p.words, a=p.rise, c=p.base,
+        for p in adaptive:
+            self._emit(Opcode.TRACE, stream=self._stream(), rows=p.words, a=p.rise, c=p.base,
                        y=self._leak(), z=self._unit())
-        late = hashed or bool(adaptive) or any(p.by_target for p in self.projections)
+        first = self._chance(0.7)           # the spikes of the inputs are not needed any more
+        if first:
+            self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
         for n, p in enumerate([*self.hidden, self.output]):
             flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
-            self._emit(Opcode.STEP, fence=n == 0 and late, stream=self._stream(), rows=p.words, a=p.state, c=p.base,
-                       b=p.rise or 0, flags=flags | self._adaptive(p), x=self._leak(), y=self._leak(), z=self._unit())
-        self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
+            self._emit(Opcode.STEP, fence=n == 0 and bool(adaptive), stream=self._stream(), rows=p.words, a=p.state,
+                       c=p.base, b=p.rise or 0, flags=flags | self._adaptive(p),
+                       x=self._leak(), y=self._leak(), z=self._unit())
+        if not first:
+            self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
         if any(p.traces for p in self.projections):
             self._write_learning()
         sends = [self.output, *self.hidden, *self.inputs][:3]
@@ -219,18 +224,19 @@ class _Network:
             self._emit(Opcode.SEND, TickFlag.SEND, fence=n == 0, flags=Flag.SPIKES if spikes else 0,
                        stream=self._pick(n, 255 - n), a=p.state, c=p.base, rows=p.words if spikes else p.size)
         self._emit(Opcode.END, fence=True)
+        self.program = [i if self._chance(0.1) else chained
+                        for i, chained in zip(self.program, with_skips(self.program), strict=True)]
 
-    def _hashed(self) -> bool:
+    def _hashed(self) -> None:
         """Now and then hashed weights from a population to the output, in what the sums leave."""
         sources = [*self.inputs, *self.hidden]
         source = sources[int(self.random.integers(len(sources)))]
         share = ((1 << self.config.accumulator_bits - 1) - 1) // (len(self.projections) + 1) // source.size
         if not self._chance(0.4) or len(self.projections) == 8:
-            return False
-        self._emit(Opcode.INTEGRATE, fence=True, flags=Flag.BY_TARGET | Flag.HASHED, stream=self._pick(0, 255),
+            return
+        self._emit(Opcode.INTEGRATE, flags=Flag.BY_TARGET | Flag.HASHED, stream=self._pick(0, 255),
                    a=source.base, c=self.output.base, words=source.words, rows=self.output.size,
                    x=self._pick(1, min(share, (1 << self.config.state_bits - 1) - 1)))
-        return True
 
     def _write_learning(self) -> None:
         config, out = self.config, self.output
@@ -254,6 +260,10 @@ class _Network:
             self._emit(Opcode.FEEDBACK, self._when(p), fence=n == 0 or mixed, flags=Flag.HASHED if hashed else 0,
                        stream=self._pick(n, 255), words=p.words, rows=out.words, a=out.base, c=p.base,
                        b=0 if hashed else back[0].base, x=self._mantissa(), shift=self._shift(8, 18))
+        factored = [q for q in self.projections if q.traces is not None and not self._is_synaptic(q)]
+        early = [q for q in factored if q.by_target and q.target is out and self._chance(0.8)]
+        # Behind a FEEDBACK that runs whenever they do, which has had the fence.
+        self._factored(early, fence=all(self._when(p) != TickFlag.TARGET for p in self.hidden))
         for n, p in enumerate(self.hidden):
             self._emit(Opcode.POST, TickFlag.TRAIN if p.apart else TickFlag.TARGET, fence=n == 0 or mixed,
                        stream=self._stream(), a=p.state, b=p.rise or 0, c=p.base, rows=p.words,
@@ -270,18 +280,25 @@ class _Network:
                            a=q.traces.state, c=q.target.base, rows=q.source.words, x=self._mantissa(),
                            shift=self._shift(6, 21), y=self._leak(), z=self._unit() & MASK)
                 fence = False
-        fence = True
-        for q in self.projections:
-            if q.traces is None or self._is_synaptic(q):
-                continue
+        self._factored([q for q in factored if q not in early], fence=True)
+
+    def _factored(self, projections: list[Projection], fence: bool) -> None:
+        """LEARN through the traces of populations: a fence first, and between two of which one is by target."""
+        kinds: set[bool] = set()            # since the last fence that is in every tick with a target
+        for q in projections:
+            assert q.traces is not None
             when = TickFlag.TARGET | (TickFlag.TRAIN if self._chance(0.3) else 0)
-            self._emit(Opcode.LEARN, when, fence=fence or q.by_target, stream=self._stream(), words=q.words, b=q.base,
+            fenced = fence or (not q.by_target) in kinds
+            self._emit(Opcode.LEARN, when, fence=fenced, stream=self._stream(), words=q.words, b=q.base,
                        flags=(Flag.BY_TARGET if q.by_target else 0) | (Flag.WIDE if q.traces.wide else 0),
                        a=q.target.base if q.by_target else q.traces.state,
                        c=q.traces.state if q.by_target else q.target.base,
                        rows=q.target.words if q.by_target else q.source.words,
                        x=self._mantissa(), shift=self._shift(6, 21))
-            fence = q.by_target or (fence and when != TickFlag.TARGET)
+            if when == TickFlag.TARGET:
+                fence = False
+                kinds -= {not q.by_target} if fenced else set()
+            kinds.add(q.by_target)
 
     def _when(self, p: Population) -> TickFlag:
         """When a learning signal is made: only if POST takes it."""

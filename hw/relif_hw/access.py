@@ -162,10 +162,13 @@ class Access(wiring.Component):
                     with m.If(last):
                         m.next = "written"
             with m.State("written"):
-                m.next = "commit"
+                m.next = "commit" if compact else "poked"
                 with m.If(~of_lanes):
                     next_word()
                     m.next = "next"
+            if not compact:
+                with m.State("poked"):
+                    m.next = "commit"
             with m.State("commit"):
                 m.d.comb += self.write.eq(1)
                 next_word()

@@ -53,6 +53,7 @@ class CompactLanes(Lanes):
             m.d.sync += c6_address.eq(c6_address + 1)
             with m.If(self.write_post | self.write_spikes):
                 m.d.sync += c6_neuron.eq(c6_neuron + 1)
+        self._of = [at] * self.config.lanes
         return at
 
     def _delay(self, m, late, c0, c0_valid):
@@ -67,9 +68,9 @@ class CompactLanes(Lanes):
         with m.If(self.valid & late):
             m.d.sync += waited.eq(Mux(waited == last, 0, waited + 1))
         self._waited = waited
-        return self.word, waited == 1, self.word, waited == 2
+        return self.word, waited == 1
 
-    def _surrogates(self, m, p1, p1_valid, p2, p2_valid):
+    def _surrogates(self, m):
         """One table, in which the lanes of a word are looked up one after the other."""
         config, waited = self.config, self._waited
         m.submodules.surrogate = table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[], attrs=APART)
@@ -178,14 +179,9 @@ class CompactLanes(Lanes):
             with m.Elif(self.poke_clear):
                 m.d.sync += result[lane].eq(0)
 
-    def _accumulators(self, m):
+    def _written(self, m, at, end, row_valid, row_valid_late, write):
         """The gap between rows keeps reads and writes of a word apart."""
-        config = self.config
-        m.submodules.accumulators = memory = Memory(
-            shape=config.lanes * config.accumulator_bits, depth=config.neuron_words, init=[], attrs=APART)
-        write = memory.write_port()
-        read = memory.read_port()
-        return write, read
+        return None
 
     def _used(self, at):
         return Cat(at("mac", 4), at("step", 4) & ~at("phase", 4), at("post", 4)).any(), at("neuron", 4)
@@ -203,4 +199,4 @@ class CompactLanes(Lanes):
         begun = Signal()
         with m.If(at("tree", end)):
             m.d.sync += [row_sum.eq(Mux(begun, row_sum, 0) + word_sum), begun.eq(~at("last", end))]
-        return end, row_sum
+        return end, [row_sum] * lanes

@@ -152,10 +152,15 @@ class Core(wiring.Component):
                 keys.start.eq(scaler.start), keys.feedback.eq(scaler.feedback), keys.offset.eq(scaler.offset),
             ]
         else:
-            m.d.comb += [scaler.key.eq(keys.key), scaler.feedback_key.eq(keys.feedback_key)]
+            key = Signal(32)                # of this tick; that of the next is made meanwhile
+            with m.If(sequencer.begin):
+                m.d.sync += key.eq(keys.key)
+            m.d.comb += [scaler.key.eq(key), scaler.feedback_key.eq(keys.feedback_key)]
         m.d.comb += [
             array.word.eq(issue.word), array.valid.eq(to_lanes),
-            issue.fenced.eq(array.busy | error.busy | in_synapses),
+            issue.pending.eq(array.pending),
+            issue.pending.any.eq(array.pending.any | error.busy | in_synapses),
+            issue.pending.posts.eq(array.pending.posts | error.busy),
         ]
 
         # Values: to the error unit or the sender.
@@ -178,7 +183,8 @@ class Core(wiring.Component):
 
         # Instructions: from the program, or from host access while no tick runs.
         live, event_late = Signal(), Signal()
-        quiet = ~(scanner.busy | issue.busy | array.busy | error.busy | in_synapses | event_late)
+        to_issue = scanner.busy | issue.busy
+        quiet = ~(to_issue | issue.pending.any | event_late)
         with m.If(access.busy):
             m.d.comb += [
                 scanner.i.payload.eq(access.read.payload), scanner.i.valid.eq(access.read.valid),
@@ -190,6 +196,7 @@ class Core(wiring.Component):
                 sequencer.dispatch.ready.eq(scanner.i.ready),
             ]
         m.d["sync" if config.compact else "comb"] += sequencer.quiet.eq(quiet)
+        m.d.comb += sequencer.states_ready.eq(~(to_issue | issue.pending.states))
         with m.If(sequencer.begin):
             m.d.sync += live.eq(0)
         with m.Elif(array.live | error.live):
@@ -330,8 +337,8 @@ class Core(wiring.Component):
         """The registers, and the keys that follow from them."""
         registers = {register: Signal(32, name=register.name.lower()) for register in Register}
         ticked, started = Signal(), Signal()
-        m.d.sync += [ticked.eq(sequencer.end), started.eq(1)]
-        with m.If(sequencer.end):
+        m.d.sync += [ticked.eq(sequencer.begin), started.eq(1)]
+        with m.If(sequencer.begin):         # which the host cannot tell from its end
             m.d.sync += registers[Register.TICK].eq(registers[Register.TICK] + 1)
         for register, signal in registers.items():
             with m.If(access.address == register):

@@ -110,7 +110,9 @@ class ErrorUnit(wiring.Component):
             m.d.sync += valid[n + 1].eq(valid[n])
             if not config.compact:
                 m.d.sync += index[n + 1].eq(index[n])
+        # When the last neuron's power is added, and when its error is put; a compact core waits for all to be over.
         flowing = Cat(valid).any()
+        summed = ~flowing if config.compact else ~Cat(valid[:4]).any()
         enter = (k != count) & ~Cat(valid[1:]).any() if config.compact else k != count
         leave = valid[stages] if config.compact else valid[0]
         m.d.comb += [load.en.eq(valid[0]), load.addr.eq(k[:count_bits])]
@@ -141,6 +143,7 @@ class ErrorUnit(wiring.Component):
         error_5 = Signal(signed(bits))
         m.d["comb" if config.compact else "sync"] += error_5.eq(Mux(size < dead, 0, error_4))
         putting = Signal()
+        done = ~flowing & ~write_next if config.compact else ~flowing
 
         instruction = self.instruction
         settings = [
@@ -160,7 +163,11 @@ class ErrorUnit(wiring.Component):
                         m.d.sync += [k.eq(0), total.eq(0), lead.eq(sum_bits - 1 - _LEAST_LEAD)]
                         if not config.compact:
                             m.d.sync += settings
-                        m.next = "start"
+                        m.d.comb += self.poke_clear.eq(1)
+                        with m.If((instruction.flags & Flag.SOFTMAX) != 0):
+                            m.next = "exp"
+                        with m.Else():
+                            m.next = "out"
                     with m.Else():
                         m.d.comb += store.en.eq(1)
                         if not config.compact:
@@ -168,12 +175,6 @@ class ErrorUnit(wiring.Component):
                         with m.If((item.row == 0) | (item.value > maximum)):
                             m.d.sync += maximum.eq(item.value)
                 m.d.comb += [store.addr.eq(item.row[:count_bits]), store.data.eq(item.value)]
-            with m.State("start"):
-                m.d.comb += self.poke_clear.eq(1)
-                with m.If(softmax):
-                    m.next = "exp"
-                with m.Else():
-                    m.next = "out"
             with m.State("exp"):
                 m.d.comb += [
                     valid[0].eq(enter), store.en.eq(valid[4]), store.addr.eq(index[4][:count_bits]),
@@ -185,25 +186,25 @@ class ErrorUnit(wiring.Component):
                 ]
                 with m.If(valid[4]):
                     m.d.sync += total.eq(total + power)
-                with m.If(~flowing):
+                with m.If(summed):
                     m.next = "norm"
-            with m.State("norm"):
+            with m.State("norm"):                     # the reciprocal is there in the cycle after the last
                 m.d.sync += k.eq(0)
-                with m.If(~total[-1]):
+                with m.If(~total[-4:].any() & (not config.compact)):
+                    m.d.sync += [total.eq(total << 4), lead.eq(lead - 4)]
+                with m.Elif(~total[-1]):
                     m.d.sync += [total.eq(total << 1), lead.eq(lead - 1)]
                 with m.Else():
-                    m.next = "reciprocal"
-            with m.State("reciprocal"):
-                m.next = "out"
+                    m.next = "out"
             with m.State("out"):
                 m.d.comb += [valid[0].eq(enter), putting.eq(valid[stages])]
                 m.d.sync += [k.eq(k + leave), mul_a.eq(load.data), mul_b.eq(Mux(softmax, reciprocal_read.data, 1))]
-                with m.If(~flowing & ~write_next):
+                with m.If(done):
                     m.next = "collect"
         m.d.comb += self.busy.eq(~fsm.ongoing("collect"))
         m.d.comb += reciprocal_read.addr.eq(total[-10:-1])
 
-        # Errors go to the result registers lane by lane; a full word is written one cycle later.
+        # Errors go to the result registers lane by lane; a full word is written when the last of them is there.
         lane = index[stages][:lane_bits]
         last = (lane == config.lanes - 1) | (index[stages] == count - 1)
         word = Signal(16)
@@ -211,6 +212,6 @@ class ErrorUnit(wiring.Component):
         with m.If(putting):
             m.d.comb += [self.poke_lane.eq(1 << lane), self.poke_value.eq(error_5), self.live.eq(error_5 != 0)]
         with m.If(write_next):
-            m.d.comb += [self.write.eq(1), self.poke_clear.eq(1)]
-        m.d.comb += self.address.eq(word)
+            m.d.comb += self.poke_clear.eq(1)
+        m.d["comb" if config.compact else "sync"] += [self.write.eq(write_next), self.address.eq(word)]
         return m

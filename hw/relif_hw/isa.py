@@ -7,7 +7,7 @@ computes, bit for bit, is written in `docs/design.md` and `docs/numerics.md` and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 
 from .config import CoreConfig
@@ -16,7 +16,7 @@ from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
 __all__ = [
     "ADDRESS_BITS", "FIELDS", "INSTRUCTION_BITS", "INSTRUCTION_WORDS", "TICK_ENTRY", "VALUE_BITS", "VALUE_ENTRY",
     "VALUE_FRACTION", "Flag", "Instruction", "Opcode", "Register", "Space", "TickFlag", "event_entry", "space_shape",
-    "tick_entry", "value_entry",
+    "tick_entry", "value_entry", "with_skips",
 ]
 
 
@@ -93,7 +93,7 @@ class TickFlag(IntFlag):
 FIELDS: dict[str, int] = {
     "opcode": 4,
     "when": 4,
-    "fence": 1,      # wait until all instructions before have written their results
+    "fence": 1,      # wait until the instructions before have written what this one needs
     "flags": 7,
     "stream": 8,     # number of the random stream; SEND: number of the population
     "shift": 6,
@@ -105,6 +105,7 @@ FIELDS: dict[str, int] = {
     "x": 18,
     "y": 18,
     "z": 18,
+    "skip": 2,       # if `when` is not met: that of so many instructions behind is not either, pass them over at once
 }
 """Fields of an instruction and their bits, lowest first."""
 
@@ -132,6 +133,7 @@ class Instruction:
     x: int = 0
     y: int = 0
     z: int = 0
+    skip: int = 0
 
     def __post_init__(self) -> None:
         for name, bits in FIELDS.items():
@@ -157,6 +159,18 @@ class Instruction:
             number >>= bits
         return cls(opcode=Opcode(values.pop("opcode")), when=TickFlag(values.pop("when")),
                    flags=Flag(values.pop("flags")), **values)
+
+
+def with_skips(program: list[Instruction]) -> list[Instruction]:
+    """The same program, with `skip` as large as it may be."""
+    return [replace(instruction, skip=_unmet_behind(program, index)) for index, instruction in enumerate(program)]
+
+
+def _unmet_behind(program: list[Instruction], index: int) -> int:
+    most = (1 << FIELDS["skip"]) - 1
+    when = program[index].when
+    behind = program[index + 1:index + 1 + most]
+    return next((n for n, instruction in enumerate(behind) if not when or when & ~instruction.when), len(behind))
 
 
 class Space(IntEnum):

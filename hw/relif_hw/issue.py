@@ -1,6 +1,6 @@
 """Issue: turns each row into words for the lanes, one per cycle."""
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,23 @@ from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
 from .scaler import is_scaled, row_layout
 
-__all__ = ["Issue", "word_layout"]
+__all__ = ["PENDING", "Issue", "word_layout"]
+
+PENDING = data.StructLayout({
+    "any": 1,       # of anything, or the error unit is at work
+    "late": 1,      # a word that comes to c0 two cycles after it was issued, and could meet another one there
+    "sums": 1,      # sums by target
+    "adds": 1,      # what is added to accumulators
+    "states": 1,
+    "posts": 1,     # errors among them
+})
+"""Whether what has been issued has still to be written, so that a word of the next cycle would come too early."""
+
+
+def is_late(word: data.View) -> Value:
+    """Whether words of that instruction come to c0 two cycles later, with their hash or surrogate."""
+    return (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.POST) | (
+        (word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.HASHED) != 0))
 
 
 def word_layout(config: CoreConfig) -> data.StructLayout:
@@ -52,6 +68,9 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
+    A word that would meet a late one waits, and so does a STEP until the sums by target are there. An instruction with
+    a fence waits for what it reads or adds to, if that can be told; else for everything.
+
     In a compact core the instruction stays as it is until its last word has been written, and rows do not overlap
     where their words are written to memory, so that a word is mostly its addresses.
 
@@ -63,8 +82,7 @@ class Issue(wiring.Component):
     -------
     i : In(stream of row_layout)
     contexts : In(InstructionLayout).array(config.contexts)
-    fenced : In(1)
-        Words issued before have not yet written their results: begin no instruction with a fence.
+    pending : In(PENDING)
     done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
@@ -79,7 +97,7 @@ class Issue(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
             "contexts": In(InstructionLayout).array(config.contexts),
-            "fenced": In(1),
+            "pending": In(PENDING),
             "done": Out(config.contexts),
             "busy": Out(1),
             "held": Out(1),
@@ -95,8 +113,31 @@ class Issue(wiring.Component):
         step = config.groups * GROUP_STEP & HASH_MASK
         compact = config.compact
         issued = self.valid & self.ready if compact else self.valid
-        row = self.i.payload
-        new = Array(self.contexts)[row.context]
+        pending = self.pending
+        row_valid, row_ready = Signal(), Signal()
+        incoming = self.i.payload
+        if compact:
+            row, new = incoming, self.contexts[0]
+            m.d.comb += [
+                row_valid.eq(self.i.valid & ~incoming.end), self.i.ready.eq(incoming.end | row_ready),
+            ]
+        else:
+            # A row and its instruction, side by side: what they wait for is found without a way through both.
+            row, new = Signal.like(incoming, reset_less=True), Signal(InstructionLayout, reset_less=True)
+            first, next_first = Signal(), Signal(init=1)        # the row is the first of its instruction
+            m.d.comb += self.i.ready.eq(incoming.end | ~row_valid | row_ready)
+            with m.If(row_ready):
+                m.d.sync += row_valid.eq(0)
+            with m.If(self.i.valid & incoming.end):
+                m.d.sync += next_first.eq(1)
+            with m.Elif(self.i.valid & self.i.ready):
+                m.d.sync += [
+                    row_valid.eq(1), row.eq(incoming), new.eq(Array(self.contexts)[incoming.context]),
+                    first.eq(next_first), next_first.eq(0),
+                ]
+        # An end passes at once: nothing of its context is needed any more.
+        with m.If(self.i.valid & incoming.end):
+            m.d.comb += self.done.eq(1 << incoming.context)
 
         running = Signal()
         left = Signal(max(config.state_address_bits, config.neuron_address_bits, len(new.words)) + 1)
@@ -111,13 +152,11 @@ class Issue(wiring.Component):
         limit, limit_address = Signal(), Signal(config.state_address_bits)
 
         last_word, take, start = Signal(), Signal(), Signal()
-        begun = Signal()                      # the first row of the instruction has been taken
         m.d.comb += [
             limit.eq(adaptive & final & ~limited),
             last_word.eq((left == 1) & final & ~limit),
-            # An end passes while the last row is still at work: nothing of its context is needed any more.
-            take.eq(self.i.valid & self.i.ready),
-            self.busy.eq(running),
+            take.eq(row_valid & row_ready),
+            self.busy.eq(running | (0 if compact else row_valid)),
             self.valid.eq(running & ~(phase & half)),
             self.word.eq(word),
             self.word.last.eq(last_word),
@@ -130,7 +169,7 @@ class Issue(wiring.Component):
                 new.opcode == Opcode.FEEDBACK)
             single = (new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)
             m.d.comb += [
-                self.i.ready.eq(row.end | (half & phase) | (~running & (adds | ~self.fenced))),
+                row_ready.eq((half & phase) | (~running & (adds | ~self.pending.any))),
                 self.word.begin.eq(new.c),
                 self.word.opcode.eq(new.opcode), self.word.flags.eq(new.flags), self.word.count.eq(new.words),
                 self.word.shift.eq(new.shift), self.word.addend.eq(constant(new.z, bits)),
@@ -140,9 +179,21 @@ class Issue(wiring.Component):
                 self.word.hash.eq(hash_0),
             ]
         else:
+            blocked, free = Signal(), Signal()
+            with m.Switch(new.opcode):
+                with m.Case(Opcode.STEP):
+                    m.d.comb += blocked.eq(pending.sums | (new.fence & pending.any))
+                with m.Case(Opcode.POST):
+                    m.d.comb += blocked.eq(new.fence & (pending.adds | pending.states | pending.posts))
+                with m.Case(Opcode.LEARN):
+                    m.d.comb += blocked.eq(new.fence & (
+                        pending.any if config.synaptic else pending.states | pending.posts))
+                with m.Default():
+                    m.d.comb += blocked.eq(new.fence & pending.any)
             m.d.comb += [
-                self.held.eq(self.i.valid & ~row.end & new.fence & ~begun & self.fenced),
-                self.i.ready.eq(row.end | half | ((~running | (self.valid & last_word)) & ~self.held)),
+                self.held.eq(row_valid & first & (blocked | (pending.late & ~is_late(new)))),
+                free.eq(~running | (self.valid & last_word)),
+                row_ready.eq(half | (free & ~self.held)),
                 self.word.scalar.eq(Mux(phase, scalar_1, word.scalar)),
                 self.word.hash.eq(Mux(phase, hash_1, hash_0)),
             ]
@@ -183,26 +234,27 @@ class Issue(wiring.Component):
         by_target = (new.flags & Flag.BY_TARGET) != 0
         wide = (new.flags & Flag.WIDE) != 0
         with m.If(take):
-            m.d.sync += begun.eq(~row.end)
-            with m.If(row.end):
-                m.d.comb += self.done.eq(1 << row.context)
-            with m.Elif(half):
+            with m.If(half):
                 m.d.sync += half.eq(0)
                 m.d.sync += (hash_0 if compact else hash_1).eq(row.hash)
             with m.Else():
                 m.d.comb += start.eq(1)
         pair = Signal()
         neurons = (new.opcode == Opcode.STEP) | (new.opcode == Opcode.POST)
+        # What is no word is loaded too: whether it is one is known late, and this far away.
+        load = start if compact else free
         if config.synaptic:
-            with m.If(start):
+            with m.If(load):
                 m.d.sync += [
                     adaptive.eq(neurons & ((new.flags & Flag.ADAPTIVE) != 0)), limited.eq(0),
                     limit_address.eq(new.b), word.leak.eq(constant(new.y, bits)),
                 ]
         m.d.comb += pair.eq((new.opcode == Opcode.STEP) | ((new.opcode == Opcode.TRACE) & wide))
         with m.If(start):
+            m.d.sync += [running.eq(1), half.eq(pair)]
+        with m.If(load):
             m.d.sync += [
-                running.eq(1), phase.eq(0), two_phases.eq(pair), half.eq(pair),
+                phase.eq(0), two_phases.eq(pair),
                 hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
                 word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
                 word.neuron.eq(new.c),

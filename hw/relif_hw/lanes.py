@@ -20,10 +20,11 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import Stages, aligned, saturated
+from .arithmetic import APART, Stages, aligned, saturated
 from .config import CoreConfig
+from .copies import Copies
 from .isa import Flag, Opcode
-from .issue import word_layout
+from .issue import PENDING, is_late, word_layout
 from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
 from .random import GroupHash, lane_random
 
@@ -44,8 +45,8 @@ class Lanes(wiring.Component):
     -------
     word : In(word_layout), valid : In(1), ready : Out(1)
         `ready` may be low in a compact core alone; the word stays then.
-    busy : Out(1)
-        A word has not yet written its results.
+    pending : Out(PENDING)
+        What the words, that of this cycle among them, have still to write.
     NAME_address, NAME_enable, NAME : reads of the weights, state, post and spikes memories,
         data one cycle after the address.
     write_NAME, write_NAME_address, result, result_spikes : writes of the same; post and spikes
@@ -57,7 +58,8 @@ class Lanes(wiring.Component):
     live : Out(1)
         A post factor that is not zero is being written.
     poke_lane : In(lanes), poke_value : In(signed), poke_clear : In(1)
-        Put a value into the result registers of the lanes named, zero into all others if `poke_clear`.
+        Put a value into the result registers of the lanes named, zero into all others if `poke_clear`: a cycle late,
+        but for a compact core.
     table_write, table_read, table_address, table_value, table_data :
         Host access to the surrogate tables (written alike in all lanes).
     """
@@ -70,7 +72,7 @@ class Lanes(wiring.Component):
             "word": In(word_layout(config)),
             "valid": In(1),
             "ready": Out(1, init=1),
-            "busy": Out(1),
+            "pending": Out(PENDING),
             "weights_address": Out(16), "weights_enable": Out(1), "weights": In(lanes * config.weight_bits),
             "state_address": Out(16), "state_enable": Out(1), "state": In(lanes * bits),
             "post_address": Out(16), "post_enable": Out(1), "post": In(lanes * bits),
@@ -94,14 +96,13 @@ class Lanes(wiring.Component):
         # The words that wait for their hash or surrogate.
         late, late_hash = Signal(), Signal()
         m.d.comb += [
-            late_hash.eq((self.word.opcode == Opcode.FEEDBACK) | (
-                (self.word.opcode == Opcode.INTEGRATE) & ((self.word.flags & Flag.HASHED) != 0))),
-            late.eq(late_hash | ((self.word.opcode == Opcode.POST) & ~self._limit(self.word))),
+            late.eq(is_late(self.word) & ~self._limit(self.word)),
+            late_hash.eq(late & (self.word.opcode != Opcode.POST)),
         ]
         c0 = Signal(word_layout(config))
         c0_valid = Signal()
         self._fresh = Signal()          # the first cycle of a word
-        p1, p1_valid, p2, p2_valid = self._delay(m, late, c0, c0_valid)
+        p1, p1_valid = self._delay(m, late, c0, c0_valid)
 
         # What each stage knows of its word.
         by_target = (c0.flags & Flag.BY_TARGET) != 0
@@ -112,6 +113,7 @@ class Lanes(wiring.Component):
         regulate, limit = c0.opcode == Opcode.REGULATE, self._limit(c0)
         synaptic = Const(0) if not config.synaptic else (c0.flags & Flag.SYNAPTIC) != 0
         m.submodules.stages = stages = Module()
+        self._copies = Copies(m, lanes, apart=not config.compact)
         # What is done with a word, and with all words of an instruction alike.
         works = {
             "mac": (integrate & ~by_target) | feedback | regulate,
@@ -161,7 +163,7 @@ class Lanes(wiring.Component):
             group_hash.enable.eq(hash_early | (c0_valid & (step | trace | learn | post))),
         ]
 
-        psi = self._surrogates(m, p1, p1_valid, p2, p2_valid)
+        psi = self._surrogates(m)
         totals, term, keep = self._multiply(m, at, group_hash, psi)
         self._accumulate(m, at, c0, totals, term, c4_spikes)
 
@@ -171,12 +173,13 @@ class Lanes(wiring.Component):
         # c6: writes.
         spiking = at("spiking", 6) & at("phase", 6)
         poked_spikes = Cat(result[lane][0] for lane in range(lanes))
-        limits = [at("addend", 6)] * lanes
+        limits = [of("addend", 6) for of in self._of]
         if config.synaptic:
             risen = [Signal(signed(bits), name=f"c7_risen_{lane}", reset_less=True) for lane in range(lanes)]
-            with m.If(at("limit", 6)):
-                m.d.sync += [risen[lane].eq(result[lane]) for lane in range(lanes)]
-            limits = [Mux(at("adaptive", 6), risen[lane], limits[lane]) for lane in range(lanes)]
+            for lane, of in enumerate(self._of):
+                with m.If(of("limit", 6)):
+                    m.d.sync += risen[lane].eq(result[lane])
+                limits[lane] = Mux(of("adaptive", 6), risen[lane], limits[lane])
         fired = Cat(result[lane] >= limits[lane] for lane in range(lanes))
         m.d.comb += [
             self.write_weights.eq(at("learn", 6)),
@@ -197,20 +200,61 @@ class Lanes(wiring.Component):
                 self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
                 self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
             ]
-        m.d.comb += self.busy.eq(Cat(
-            self.valid, p1_valid, p2_valid, *(at("valid", n) for n in range(7)), *self._tree_busy).any())
+        self._watch(m, at, p1, p1_valid, late)
         return m
 
+    def _watch(self, m, at, p1, p1_valid, late):
+        """What is pending: a register tells it of all words but the one that is being issued."""
+        end, row_valid = self._row
+        pending = self.pending
+
+        def watch(name, concerns, stages):
+            """Words that it `concerns`, from when they are issued until they leave the last of the stages of
+            `{what: last stage}`, from where on they are in time."""
+            now, waiting = self.valid & concerns(self.word), p1_valid & concerns(p1)
+            on_their_way = Signal(name=f"{name}_on_their_way")
+            m.d.sync += on_their_way.eq(Cat(now, waiting, *(
+                at(what, n) for what, last in stages.items() for n in range(last))).any())
+            m.d.comb += pending[name].eq(now | on_their_way)
+
+        def sums(word):
+            return (word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.BY_TARGET) != 0)
+
+        def adds(word):
+            return (((word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.BY_TARGET) == 0))
+                    | (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.REGULATE))
+
+        def states(word):
+            return (word.opcode == Opcode.STEP) | (word.opcode == Opcode.TRACE) | (word.opcode == Opcode.CLEAR)
+
+        # What is written in this cycle is read in the next. POST is told apart by zeros once they are written.
+        drained = 6 if self.config.compact else 5
+        on_their_way = Signal(name="any_on_their_way")
+        m.d.sync += on_their_way.eq(Cat(
+            self.valid, p1_valid, *(at("valid", n) for n in range(drained)), at("post", 5),
+            *(at("tree", n) for n in range(4, end)), at("tree", end) & at("last", end), row_valid).any())
+        m.d.comb += pending.any.eq(self.valid | on_their_way)
+        if self.config.compact:
+            return
+        m.d.comb += pending.late.eq((self.valid & late) | p1_valid)
+        # STEP reads sums at c3, POST at c0, two cycles after it was issued; others what they need when they are.
+        watch("sums", sums, {"tree": end - 2})
+        watch("adds", adds, {"mac": 1})
+        watch("states", states, {"decay": 5, "clear_state": 5})
+        watch("posts", lambda word: word.opcode == Opcode.POST, {"post": 5})
+
     def _stages(self, m, stages, c0, c0_valid, works, ways):
-        """`at(name, n)`: what is known at stage n of its word."""
-        return Stages(stages, "c", {
+        """`at(name, n)`: what is known at stage n of its word. `self._of[lane]`: the same for that lane."""
+        known = {
             ("valid", 0): c0_valid, ("phase", 0): c0.phase, ("last", 0): c0.last, ("scalar", 0): c0.scalar,
             **{(name, 0): value for name, value in ways.items()},
             **{(name, 0): c0_valid & value for name, value in works.items()},
             ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
             ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
             ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(self.config.lanes)),
-        })
+        }
+        self._of = self._copies.stages("c", known)
+        return Stages(stages, "c", known)
 
     def _delay(self, m, late, c0, c0_valid):
         """Words that need it come to c0 two cycles later, P1 and P2; others may be on their way behind them."""
@@ -226,7 +270,7 @@ class Lanes(wiring.Component):
             c0_valid.eq(p2_valid | (self.valid & ~late)),
             self._fresh.eq(self.valid),
         ]
-        return p1, p1_valid, p2, p2_valid
+        return p1, p1_valid
 
     def _finish(self, m, at, works, totals, term, keep, c4_spikes, result):
         """c4 and c5: the results, and what is poked into their registers."""
@@ -237,59 +281,61 @@ class Lanes(wiring.Component):
         y = [Signal(signed(wide), name=f"c5_y_{lane}", reset_less=True) for lane in range(lanes)]
         addend = [Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True) for lane in range(lanes)]
         previous = [Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True) for lane in range(lanes)]
-        phase, decay, is_step = at("phase", 4), at("decay", 4), at("step", 4)
-        constant = at("addend", 4)
         if config.synaptic:
             began = Signal(lanes, name="c5_began")              # the trace was not zero before
             m.d.sync += began.eq(Cat(kept.any() for kept in keep))
-        cleared = at("clear_state", 4) | at("clear_spikes", 4) | at("clear_traces", 4)
-        keeping = decay | at("learn", 4) | at("limit", 4)
-        adding = decay | at("learn", 4) | at("post", 4)
-        resetting = decay & phase & at("spiking", 4)        # a neuron that spiked loses theta, or all
-        with m.If(keeping | adding | cleared):
-            for lane in range(lanes):
-                spike = c4_spikes[lane]
-                beyond = at("post", 4) & at("beyond", 4)[lane]
-                forget = spike & resetting & at("reset_zero", 4)
-                none = beyond | forget
+        poked = Signal(lanes)
+        m.d.sync += poked.eq(self.poke_lane)
+        poke_values, poke_clears = (self._copies.register(name, getattr(self, name))
+                                    for name in ("poke_value", "poke_clear"))
+        for lane, of in enumerate(self._of):
+            phase, decay, constant = of("phase", 4), of("decay", 4), of("addend", 4)
+            cleared = of("clear_state", 4) | of("clear_spikes", 4) | of("clear_traces", 4)
+            keeping = decay | of("learn", 4) | of("limit", 4)
+            adding = decay | of("learn", 4) | of("post", 4)
+            resetting = decay & phase & of("spiking", 4)        # a neuron that spiked loses theta, or all
+            spike = c4_spikes[lane]
+            none = (of("post", 4) & at("beyond", 4)[lane]) | (spike & resetting & of("reset_zero", 4))
+            with m.If(keeping | adding | cleared):
                 m.d.sync += y[lane].eq(
                     Mux(keeping & ~none, keep[lane], 0) + Mux(adding & ~none, term[lane], 0))
                 with m.If(decay & phase):
-                    subtract = spike & resetting & ~at("reset_zero", 4)
+                    subtract = spike & resetting & ~of("reset_zero", 4)
                     m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
-                with m.Elif(decay & is_step):
+                with m.Elif(decay & of("step", 4)):
                     m.d.sync += addend[lane].eq(totals[lane])
                 with m.Else():
-                    m.d.sync += addend[lane].eq(Mux(at("limit", 4) | (decay & spike), constant, 0))
-        with m.If(decay & ~phase):
-            m.d.sync += [previous[lane].eq(keep[lane]) for lane in range(lanes)]
-        with m.If(at("learn", 5)):
-            for lane in range(lanes):
+                    m.d.sync += addend[lane].eq(Mux(of("limit", 4) | (decay & spike), constant, 0))
+            with m.If(decay & ~phase):
+                m.d.sync += previous[lane].eq(keep[lane])
+            with m.If(of("learn", 5)):
                 m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
-        with m.Elif(at("valid", 5) & ~at("mac", 5) & ~at("tree", 5)):
-            for lane in range(lanes):
+            with m.Elif(of("valid", 5) & ~of("mac", 5) & ~of("tree", 5)):
                 total = y[lane] + addend[lane]
                 m.d.sync += result[lane].eq(saturated(total, bits))
                 if config.synaptic:
-                    with m.If(at("keeps", 5) & began[lane] & (total == 0)):
+                    with m.If(of("keeps", 5) & began[lane] & (total == 0)):
                         m.d.sync += result[lane].eq(1)
-        with m.Elif(self.poke_clear | self.poke_lane.any()):
-            for lane in range(lanes):
-                with m.If(self.poke_lane[lane]):
-                    m.d.sync += result[lane].eq(self.poke_value)
-                with m.Elif(self.poke_clear):
-                    m.d.sync += result[lane].eq(0)
+            with m.Elif(poked[lane]):
+                m.d.sync += result[lane].eq(poke_values[lane])
+            with m.Elif(poke_clears[lane]):
+                m.d.sync += result[lane].eq(0)
 
     def _limit(self, word):
         """Whether the word holds the threshold's rise."""
         return word.limit if self.config.synaptic else Const(0)
 
-    def _surrogates(self, m, p1, p1_valid, p2, p2_valid):
+    def _surrogates(self, m):
         """The surrogate derivative of each lane at c1: P1 |U - theta|, P2 the table's address."""
         config = self.config
         index_bits = (SURROGATE_ENTRIES - 1).bit_length()
-        rising, constant = Signal(), Signal(signed(config.state_bits))     # the word before had the threshold's rise
-        m.d.sync += [rising.eq(self.valid & self._limit(self.word)), constant.eq(self.word.addend)]
+        known = {
+            ("late", 0): self.valid & is_late(self.word) & ~self._limit(self.word), ("addend", 0): self.word.addend,
+            ("shift", 0): self.word.shift, ("table", 0): (self.word.flags >> 4)[:2],
+            ("adaptive", 0): (self.word.flags & Flag.ADAPTIVE) != 0,
+            ("rise", 0): self.valid & self._limit(self.word),       # the word before has the threshold's rise
+        }
+        before = self._copies.stages("p", known)
         psi = []
         for lane in range(config.lanes):
             table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[])
@@ -300,26 +346,27 @@ class Lanes(wiring.Component):
             ]
             distance = Signal(config.state_bits + 1, name=f"p2_distance_{lane}", reset_less=True)
             state = self.state.word_select(lane, config.state_bits).as_signed()
-            limit = p1.addend
+            of = before[lane]
+            limit = of("addend", 1)
             if config.synaptic:
                 risen = Signal(signed(config.state_bits), name=f"p1_risen_{lane}", reset_less=True)
-                with m.If(rising):
-                    m.d.sync += risen.eq(saturated(state + constant, config.state_bits))
-                limit = Mux((p1.flags & Flag.ADAPTIVE) != 0, risen, limit)
+                with m.If(of("rise", 1)):
+                    m.d.sync += risen.eq(saturated(state + limit, config.state_bits))
+                limit = Mux(of("adaptive", 1), risen, limit)
             v = state - limit
-            with m.If(p1_valid):
+            with m.If(of("late", 1)):
                 m.d.sync += distance.eq(Mux(v < 0, -v, v))
-            steps = distance >> p2.shift
+            steps = distance >> of("shift", 2)
             entry = Mux(steps >= SURROGATE_ENTRIES, SURROGATE_ENTRIES - 1, steps[:index_bits])
-            address = Cat(entry[:index_bits], (p2.flags >> 4)[:2])[:len(read.addr)]
+            address = Cat(entry[:index_bits], of("table", 2))[:len(read.addr)]
             if lane == 0:
                 m.d.comb += [
-                    read.en.eq(p2_valid | self.table_read),
+                    read.en.eq(of("late", 2) | self.table_read),
                     read.addr.eq(Mux(self.table_read, self.table_address, address)),
                     self.table_data.eq(read.data),
                 ]
             else:
-                m.d.comb += [read.en.eq(p2_valid), read.addr.eq(address)]
+                m.d.comb += [read.en.eq(of("late", 2)), read.addr.eq(address)]
             psi.append(read.data)
         return psi
 
@@ -343,21 +390,21 @@ class Lanes(wiring.Component):
             state = self.state.word_select(lane, bits).as_signed()
             post = self.post.word_select(lane, bits).as_signed()
             feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), self._hash_byte(at, group_hash, lane)).as_signed()
-            with m.If(at("mac", 1) | at("tree", 1)):
-                m.d.sync += [a[lane].eq(Mux(at("hashed", 1), feedback, weight)), b[lane].eq(at("scalar", 1))]
-                with m.If(at("regulate", 1)):
+            of = self._of[lane]
+            with m.If(of("mac", 1) | of("tree", 1)):
+                m.d.sync += [a[lane].eq(Mux(of("hashed", 1), feedback, weight)), b[lane].eq(of("scalar", 1))]
+                with m.If(of("regulate", 1)):
                     m.d.sync += a[lane].eq(state)
-            with m.Elif(at("learn", 1)):
+            with m.Elif(of("learn", 1)):
                 m.d.sync += [
-                    a[lane].eq(Mux(at("by_target", 1), state, post)), b[lane].eq(at("scalar", 1)),
+                    a[lane].eq(Mux(of("by_target", 1), state, post)), b[lane].eq(of("scalar", 1)),
                 ]
-            with m.Elif(at("decay", 1)):
-                m.d.sync += [a[lane].eq(state), b[lane].eq(at("scalar", 1))]
-            with m.Elif(at("post", 1)):
+            with m.Elif(of("decay", 1)):
+                m.d.sync += [a[lane].eq(state), b[lane].eq(of("scalar", 1))]
+            with m.Elif(of("post", 1)):
                 m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(Mux(
-                    at("apart", 1), at("scalar", 1), psi[lane] << (mac_shift - 7)))]
-        with m.If(self._goes(at, 2)):
-            for lane in range(lanes):
+                    of("apart", 1), of("scalar", 1), psi[lane] << (mac_shift - 7)))]
+            with m.If(self._goes(of, 2)):
                 m.d.sync += product[lane].eq(a[lane] * b[lane])
         self._keep(m, at, keep)
         self._round(m, at, product, group_hash, term)
@@ -375,25 +422,25 @@ class Lanes(wiring.Component):
         """c1 to c4: weights or states that wait for their term."""
         lanes, bits, weight_bits = self.config.lanes, self.config.state_bits, self.config.weight_bits
         for lane in range(lanes):
-            with m.If(at("learn", 1)):
+            of = self._of[lane]
+            with m.If(of("learn", 1)):
                 m.d.sync += keep[2][lane].eq(self.weights.word_select(lane, weight_bits).as_signed())
-            with m.Elif(at("decay", 1) | at("limit", 1)):
+            with m.Elif(of("decay", 1) | of("limit", 1)):
                 m.d.sync += keep[2][lane].eq(self.state.word_select(lane, bits).as_signed())
-        for n in (2, 3):
-            with m.If(at("decay", n) | at("learn", n) | at("limit", n)):
-                for lane in range(lanes):
+            for n in (2, 3):
+                with m.If(of("decay", n) | of("learn", n) | of("limit", n)):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
 
     def _round(self, m, at, product, group_hash, term):
         """c3: one adder rounds, whatever is cut off: half a unit, a random number, or the aim of REGULATE besides."""
         config = self.config
         mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
-        regulate, post = at("mac", 3) & at("regulate", 3), at("post", 3) & ~at("apart", 3)
-        plain = (at("mac", 3) | at("tree", 3)) & ~regulate
-        by_mac = plain | post                       # cut by MS bits; LEARN by K, all else by R
-        aim = Cat(Const(1 << decay_shift - 1, decay_shift), at("addend", 3)).as_signed()
-        with m.If(at("valid", 3)):
-            for lane in range(config.lanes):
+        for lane, of in enumerate(self._of):
+            regulate, post = of("mac", 3) & of("regulate", 3), of("post", 3) & ~of("apart", 3)
+            plain = (of("mac", 3) | of("tree", 3)) & ~regulate
+            by_mac = plain | post                       # cut by MS bits; LEARN by K, all else by R
+            aim = Cat(Const(1 << decay_shift - 1, decay_shift), of("addend", 3)).as_signed()
+            with m.If(of("valid", 3)):
                 random = lane_random(group_hash.o, lane)
                 rounding = Signal(signed(len(aim) + 1), name=f"c3_rounding_{lane}")
                 with m.If(regulate):
@@ -402,32 +449,39 @@ class Lanes(wiring.Component):
                     m.d.comb += rounding.eq(1 << mac_shift - 1)
                 with m.Elif(post):
                     m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random, 7)))
-                with m.Elif(at("learn", 3)):
+                with m.Elif(of("learn", 3)):
                     m.d.comb += rounding.eq(aligned(random, update_shift))
                 with m.Else():
                     m.d.comb += rounding.eq(aligned(random, decay_shift))
                 rounded = Signal(signed(len(product[lane]) + 2), name=f"c3_rounded_{lane}")
                 m.d.comb += rounded.eq(product[lane] + rounding)
                 m.d.sync += term[lane].eq(Mux(by_mac, rounded >> mac_shift, Mux(
-                    at("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
+                    of("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
 
     def _accumulate(self, m, at, c0, totals, term, c4_spikes):
         """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree."""
         config = self.config
         lanes, total_bits = config.lanes, config.accumulator_bits
-        write, read = self._accumulators(m)
-        for lane in range(lanes):
-            m.d.comb += totals[lane].eq(read.data.word_select(lane, total_bits).as_signed())
-
+        m.submodules.accumulators = memory = Memory(
+            shape=lanes * total_bits, depth=config.neuron_words, init=[], attrs=APART)
+        write = memory.write_port()
+        read = memory.read_port()
         row_valid, row_valid_late = Signal(), Signal()
         end, row_total = self._sum(m, at, term, c4_spikes, row_valid)
         m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
         row_lane = Signal(lanes)
         m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
-        self._tree_busy = [*(at("tree", n) for n in range(5, end + 1)), row_valid, row_valid_late]
+        self._row = end, row_valid
 
         step_read = at("step", 3) & ~at("phase", 3)
         used, used_address = self._used(at)
+        before = self._written(m, at, end, row_valid, row_valid_late, write)
+        for lane in range(lanes):
+            total = read.data.word_select(lane, total_bits)
+            if before is not None:
+                again, written = before
+                total = Mux(again[lane], written.word_select(lane, total_bits), total)
+            m.d.comb += totals[lane].eq(total.as_signed())
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
@@ -440,19 +494,20 @@ class Lanes(wiring.Component):
             write.addr.eq(Mux(in_reset, sweep, Mux(row_valid_late, at("target", end + 2), used_address))),
         ]
         # Zero is what STEP, POST and a reset leave.
-        for lane in range(lanes):
-            more = Mux(row_valid_late, Mux(row_lane[lane], row_total, 0), term[lane])
-            with m.If((row_valid_late | at("mac", 4)) & ~in_reset):
+        rows = self._copies.register("row_valid_late", row_valid)
+        for lane, (of, row) in enumerate(zip(self._of, rows, strict=True)):
+            more = Mux(row, Mux(row_lane[lane], row_total[lane], 0), term[lane])
+            with m.If((row | of("mac", 4)) & ~in_reset):
                 m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
 
-    def _accumulators(self, m):
-        """The memory's ports, to write and to read."""
-        config = self.config
-        m.submodules.accumulators = memory = Memory(
-            shape=config.lanes * config.accumulator_bits, depth=config.neuron_words, init=[])
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=[write])
-        return write, read
+    def _written(self, m, at, end, row_valid, row_valid_late, write):
+        """Whether, lane by lane, what has been read was written in that cycle, by the word or the row before; and
+        what that was."""
+        written = Signal.like(write.data, name="c4_written", reset_less=True)
+        m.d.sync += written.eq(write.data)
+        adds = {n: at("mac", n) | (at("step", n) & ~at("phase", n)) for n in (3, 4)}
+        return self._copies.register("again", (adds[3] & adds[4] & (at("neuron", 3) == at("neuron", 4))) | (
+            row_valid & row_valid_late & (at("target", end + 1) == at("target", end + 2)))), written
 
     def _used(self, at):
         """Whether a word of accumulators has been used, and is written; which one."""
@@ -462,13 +517,13 @@ class Lanes(wiring.Component):
     def _sum(self, m, at, term, c4_spikes, row_valid):
         """The tree: sums the terms of the spiking sources, then the words of a row.
 
-        Returns the stage at which a word's sum is there, and a row's total, two cycles later."""
+        Returns the stage at which a word's sum is there, and a row's total, two cycles later, for each lane."""
         config = self.config
         lanes, bits, total_bits = config.lanes, config.state_bits, config.accumulator_bits
         levels = (lanes - 1).bit_length()
         level = [Signal(signed(bits), name=f"c5_leaf_{lane}", reset_less=True) for lane in range(lanes)]
-        with m.If(at("tree", 4)):
-            for lane in range(lanes):
+        for lane, of in enumerate(self._of):
+            with m.If(of("tree", 4)):
                 m.d.sync += level[lane].eq(Mux(c4_spikes[lane], term[lane], 0))
         for n in range(levels):
             pairs = list(zip(level[::2], level[1::2], strict=True))
@@ -477,11 +532,8 @@ class Lanes(wiring.Component):
                 for total, (left, right) in zip(level, pairs, strict=True):
                     m.d.sync += total.eq(left + right)
         end = 5 + levels
-        row_sum, row_total, row_total_late = (Signal(signed(total_bits), name=name) for name in (
-            "row_sum", "row_total", "row_total_late"))
+        row_sum, row_total = (Signal(signed(total_bits), name=name) for name in ("row_sum", "row_total"))
         with m.If(at("tree", end)):
             m.d.sync += row_sum.eq(Mux(at("last", end), 0, row_sum + level[0]))
             m.d.sync += row_total.eq(row_sum + level[0])
-        with m.If(row_valid):
-            m.d.sync += row_total_late.eq(row_total)
-        return end, row_total_late
+        return end, self._copies.register("row_total_late", row_total)

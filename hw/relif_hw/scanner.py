@@ -1,10 +1,10 @@
 """The scanner: finds the rows of an instruction that have work, and their values.
 
-    S0 address ─► S1 memory ─► S2 word ─► S3 group of 16 lanes ─► S4 lane ─► items or values
+    S0 address ─► S1 memory ─► S2 word ─► S3 its groups of 16 lanes ─► S4 group ─► S5 lane ─► items or values
 
 One row leaves per cycle as long as there are any; words and groups without one are passed over.
 Every stage holds what it has until the next one takes it, so gaps close up on the way. A compact core goes from S1
-to S4: the lanes of a word are taken one after the other at the output of its memory.
+to S5: the lanes of a word are taken one after the other at the output of its memory.
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal, signed
@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
+from .copies import Copies
 from .isa import Flag, Opcode, Space
 from .skid import Skid
 
@@ -120,7 +121,8 @@ class Scanner(wiring.Component):
             if self.config.compact:
                 m.d.comb += contexts[c].eq(self.i.payload)
             else:
-                with m.If(accept & (new == c)):
+                # What is taken, or will be: to know it is far.
+                with m.If(~in_use[c] & (new == c)):
                     m.d.sync += contexts[c].eq(self.i.payload)
         oldest = Signal.like(new)
         if not self.config.compact:
@@ -138,8 +140,9 @@ class Scanner(wiring.Component):
         s0_left = Signal(self.config.row_bits + 1)        # words if sparse, else rows
         s0_first = Signal(init=1)
         s1_valid, s1_take = Signal(), Signal()
-        s0_go, s0_last = Signal(), Signal()
+        s0_go, s0_last, s0_free = Signal(), Signal(), Signal()
         m.d.comb += [
+            s0_free.eq(~s0_valid | (s0_go & s0_last)),
             s0_last.eq(s0_left <= Mux(s0_sparse, 1, lanes)),
             s0_go.eq(s0_valid & (~s1_valid | s1_take)),
             self.read_source.eq(s0_source),
@@ -147,7 +150,7 @@ class Scanner(wiring.Component):
             self.read_enable.eq(s0_go),
             accept.eq(self.i.valid & self.i.ready),
             self.i.ready.eq(~in_use[0] if self.config.compact
-                            else (~s0_valid | (s0_go & s0_last)) & ~Array(in_use)[new]),
+                            else s0_free & ~Array(in_use)[new]),
         ]
         with m.If(s0_go):
             m.d.sync += [
@@ -157,12 +160,13 @@ class Scanner(wiring.Component):
             with m.If(s0_last):
                 m.d.sync += s0_valid.eq(0)
         with m.If(accept):
-            m.d.sync += [s0_valid.eq(1), s0_context.eq(new)]
+            m.d.sync += s0_valid.eq(1)
+        with m.If(s0_free):                     # likewise
+            m.d.sync += s0_context.eq(new)
             self._decode(m, s0_source, s0_sparse, s0_wide, s0_address, s0_left)
 
         # S1: the word is at the memory's output.
         s1_last, s1_context, s1_sparse = Signal(), Signal.like(new), Signal()
-        s1_source = Signal(Source)
         s1_count = Signal(range(lanes + 1))               # rows of the word, if not sparse
         s1_word = Signal(self.config.row_bits)
         with m.If(s1_take):
@@ -170,53 +174,59 @@ class Scanner(wiring.Component):
         with m.If(s0_go):
             m.d.sync += [
                 s1_valid.eq(1), s1_last.eq(s0_last), s1_context.eq(s0_context),
-                s1_sparse.eq(s0_sparse), s1_source.eq(s0_source),
+                s1_sparse.eq(s0_sparse),
                 s1_count.eq(Mux(s0_last, s0_left[:len(s1_count)], lanes)),
                 s0_first.eq(s0_last), s1_word.eq(Mux(s0_first, 0, s1_word + 1)),
             ]
 
         values = Signal(lanes * bits)
         marks = Signal(lanes)
-        with m.Switch(s1_source):
-            with m.Case(Source.STATE):
-                m.d.comb += values.eq(self.state)
-            with m.Case(Source.POST):
-                m.d.comb += values.eq(self.post)
-            with m.Case(Source.WEIGHTS):
-                for lane in range(lanes):
-                    weight = self.weights.word_select(lane, self.config.weight_bits).as_signed()
-                    m.d.comb += values.word_select(lane, bits).eq(weight)
-            with m.Case(Source.SPIKES):
-                for lane in range(lanes):
-                    m.d.comb += values.word_select(lane, bits).eq(self.spikes[lane])
-            if self.config.synaptic:
-                with m.Case(Source.ELIGIBILITY):
-                    m.d.comb += values.eq(self.eligibility)
-        with m.If(s1_sparse):
+        copies = Copies(m, lanes, apart=not self.config.compact)
+        for lane, s1_source in enumerate(copies.register("s1_source", s0_source, s0_go)):
+            value = values.word_select(lane, bits)
+            with m.Switch(s1_source):
+                with m.Case(Source.STATE):
+                    m.d.comb += value.eq(self.state.word_select(lane, bits))
+                with m.Case(Source.POST):
+                    m.d.comb += value.eq(self.post.word_select(lane, bits))
+                with m.Case(Source.WEIGHTS):
+                    m.d.comb += value.eq(self.weights.word_select(lane, self.config.weight_bits).as_signed())
+                with m.Case(Source.SPIKES):
+                    m.d.comb += value.eq(self.spikes[lane])
+                if self.config.synaptic:
+                    with m.Case(Source.ELIGIBILITY):
+                        m.d.comb += value.eq(self.eligibility.word_select(lane, bits))
+        valid, take = s1_valid, s1_take
+        known = {"last": s1_last, "word": s1_word, "sparse": s1_sparse, "rows": s1_count, "context": s1_context,
+                 "values": values}
+        if not self.config.compact:
+            valid, take, known = self._choose(m, s1_valid, s1_take, known)
+        last, word, sparse, rows, context, values = known.values()
+        with m.If(sparse):
             m.d.comb += marks.eq(Cat(values.word_select(lane, bits).any() for lane in range(lanes)))
         with m.Else():
-            m.d.comb += marks.eq(Cat(lane < s1_count for lane in range(lanes)))
+            m.d.comb += marks.eq(Cat(lane < rows for lane in range(lanes)))
 
-        s4 = Signal(item_layout(self.config), reset_less=True)
-        s4_valid, s4_take, s4_value = Signal(), Signal(), Signal()
+        s5 = Signal(item_layout(self.config), reset_less=True)
+        s5_valid, s5_take, s5_value = Signal(), Signal(), Signal()
         to_values, leaves = Signal(), Signal()
         if self.config.compact:
-            self._take_lanes(m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take)
+            self._take_lanes(m, valid, take, last, word, marks, values, s5, s5_valid, s5_take)
             with m.If(accept):
-                m.d.sync += s4_value.eq(_gives_values(self.i.payload.opcode))
-            out, out_valid = s4, s4_valid
-            m.d.comb += [to_values.eq(s4_value), s4_take.eq(s4_valid & leaves)]
+                m.d.sync += s5_value.eq(_gives_values(self.i.payload.opcode))
+            out, out_valid = s5, s5_valid
+            m.d.comb += [to_values.eq(s5_value), s5_take.eq(s5_valid & leaves)]
         else:
-            s4_next = self._take_groups(
-                m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context)
-            with m.If(s4_take | ~s4_valid):
-                m.d.sync += s4_value.eq(_gives_values(Array(c.opcode for c in contexts)[s4_next]))
+            s5_next = self._take_groups(
+                m, valid, take, last, word, marks, values, s5, s5_valid, s5_take, context)
+            with m.If(s5_take | ~s5_valid):
+                m.d.sync += s5_value.eq(_gives_values(Array(c.opcode for c in contexts)[s5_next]))
             # What waits for the lanes must not reach back, stage by stage, to the taking of instructions.
             m.submodules.skid = skid = Skid(data.StructLayout({"item": item_layout(self.config), "value": 1}))
             out, out_valid = skid.o.payload.item, skid.o.valid
             m.d.comb += [
-                skid.i.payload.item.eq(s4), skid.i.payload.value.eq(s4_value), skid.i.valid.eq(s4_valid),
-                s4_take.eq(s4_valid & skid.i.ready), skid.o.ready.eq(leaves), to_values.eq(skid.o.payload.value),
+                skid.i.payload.item.eq(s5), skid.i.payload.value.eq(s5_value), skid.i.valid.eq(s5_valid),
+                s5_take.eq(s5_valid & skid.i.ready), skid.o.ready.eq(leaves), to_values.eq(skid.o.payload.value),
             ]
         m.d.comb += [
             self.items.payload.eq(out), self.items.valid.eq(out_valid & ~to_values),
@@ -225,95 +235,108 @@ class Scanner(wiring.Component):
         ]
         return m
 
-    def _take_lanes(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take):
-        """S4 straight from the memory's output, whose lanes are taken one in two cycles, so that no path leads from
+    def _take_lanes(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s5, s5_valid, s5_take):
+        """S5 straight from the memory's output, whose lanes are taken one in two cycles, so that no path leads from
         the streams to the memories."""
         lanes, bits = self.config.lanes, self.config.state_bits
         taken, left, after = Signal(lanes), Signal(lanes), Signal(lanes)
         load = Signal()
         m.d.comb += [
             left.eq(marks & ~taken), after.eq(left & (left - 1)),
-            load.eq(s1_valid & (left.any() | s1_last) & ~s4_valid),
+            load.eq(s1_valid & (left.any() | s1_last) & ~s5_valid),
             s1_take.eq(s1_valid & Mux(left.any(), load & ~after.any() & ~s1_last, load | ~s1_last)),
         ]
-        with m.If(s4_take):
-            m.d.sync += s4_valid.eq(0)
+        with m.If(s5_take):
+            m.d.sync += s5_valid.eq(0)
         with m.If(load):
-            m.d.sync += [s4_valid.eq(1), s4.end.eq(~left.any()), taken.eq(~after)]
+            m.d.sync += [s5_valid.eq(1), s5.end.eq(~left.any()), taken.eq(~after)]
             for lane in reversed(range(lanes)):
                 with m.If(left[lane]):
                     m.d.sync += [
-                        s4.row.eq(s1_word * lanes + lane),
-                        s4.value.eq(values.word_select(lane, bits).as_signed()),
+                        s5.row.eq(s1_word * lanes + lane),
+                        s5.value.eq(values.word_select(lane, bits).as_signed()),
                     ]
         with m.If(s1_take):
             m.d.sync += taken.eq(0)
 
-    def _take_groups(self, m, s1_valid, s1_take, s1_last, s1_word, marks, values, s4, s4_valid, s4_take, s1_context):
-        """S2 to S4: a word, its groups of lanes that have a row, and their lanes. Returns S3's context."""
+    def _choose(self, m, s1_valid, s1_take, known):
+        """S2: the word of the memory that is scanned, and what is known of it."""
+        valid, take = Signal(name="s2_valid"), Signal(name="s2_take")
+        m.d.comb += s1_take.eq(s1_valid & (~valid | take))
+        with m.If(take):
+            m.d.sync += valid.eq(0)
+        with m.If(s1_take):
+            m.d.sync += valid.eq(1)
+        registers = {name: Signal.like(value, name=f"s2_{name}", reset_less=True) for name, value in known.items()}
+        with m.If(s1_take):
+            m.d.sync += [registers[name].eq(value) for name, value in known.items()]
+        return valid, take, registers
+
+    def _take_groups(self, m, s2_valid, s2_take, s2_last, s2_word, marks, values, s5, s5_valid, s5_take, s2_context):
+        """S3 to S5: a word, its groups of lanes that have a row, and their lanes. Returns S4's context."""
         lanes, bits = self.config.lanes, self.config.state_bits
         group_lanes = min(16, lanes)
         groups = lanes // group_lanes
-        # S2: a word, and which of its groups are left.
-        s2_valid, s2_last, s2_context = Signal(), Signal(), Signal.like(s1_context)
-        s2_groups, s2_after = Signal(groups), Signal(groups)
-        s2_marks, s2_values, s2_word = Signal(lanes), Signal(lanes * bits, reset_less=True), Signal.like(s1_word)
-        s3_valid, s3_take, s3_load = Signal(), Signal(), Signal()
-        m.d.comb += [
-            s3_load.eq(s2_valid & (~s3_valid | s3_take)),
-            s2_after.eq(s2_groups & (s2_groups - 1)),
-            s1_take.eq(s1_valid & (~s2_valid | (s3_load & ~s2_after.any() & ~(s2_last & s2_groups.any())))),
-        ]
-        with m.If(s3_load):
-            m.d.sync += s2_groups.eq(s2_after)
-            with m.If(~s2_after.any() & ~(s2_last & s2_groups.any())):
-                m.d.sync += s2_valid.eq(0)
-        with m.If(s1_take):
-            m.d.sync += [
-                s2_valid.eq(marks.any() | s1_last), s2_last.eq(s1_last), s2_context.eq(s1_context),
-                s2_groups.eq(Cat(marks.word_select(g, group_lanes).any() for g in range(groups))),
-                s2_marks.eq(marks), s2_values.eq(values), s2_word.eq(s1_word),
-            ]
-
-        # S3: a group, and which of its lanes are left; or the end of the instruction.
-        s3_end, s3_context = Signal(), Signal.like(s1_context)
-        s4_load = Signal()
-        s3_marks, s3_after = Signal(group_lanes), Signal(group_lanes)
-        s3_values = Signal(group_lanes * bits, reset_less=True)
-        s3_base = Signal(self.config.row_bits)
+        # S3: a word, and which of its groups are left.
+        s3_valid, s3_last, s3_context = Signal(), Signal(), Signal.like(s2_context)
+        s3_groups, s3_after = Signal(groups), Signal(groups)
+        s3_marks, s3_values, s3_word = Signal(lanes), Signal(lanes * bits, reset_less=True), Signal.like(s2_word)
+        s4_valid, s4_take, s4_load = Signal(), Signal(), Signal()
         m.d.comb += [
             s4_load.eq(s3_valid & (~s4_valid | s4_take)),
-            s3_after.eq(s3_marks & (s3_marks - 1)),
-            s3_take.eq(s4_load & ~s3_after.any()),
+            s3_after.eq(s3_groups & (s3_groups - 1)),
+            s2_take.eq(s2_valid & (~s3_valid | (s4_load & ~s3_after.any() & ~(s3_last & s3_groups.any())))),
         ]
         with m.If(s4_load):
-            m.d.sync += s3_marks.eq(s3_after)
-        with m.If(s3_take):
-            m.d.sync += s3_valid.eq(0)
-        with m.If(s3_load):
+            m.d.sync += s3_groups.eq(s3_after)
+            with m.If(~s3_after.any() & ~(s3_last & s3_groups.any())):
+                m.d.sync += s3_valid.eq(0)
+        with m.If(s2_take):
             m.d.sync += [
-                s3_valid.eq(1), s3_end.eq(~s2_groups.any()), s3_context.eq(s2_context), s3_marks.eq(0),
+                s3_valid.eq(marks.any() | s2_last), s3_last.eq(s2_last), s3_context.eq(s2_context),
+                s3_groups.eq(Cat(marks.word_select(g, group_lanes).any() for g in range(groups))),
+                s3_marks.eq(marks), s3_values.eq(values), s3_word.eq(s2_word),
             ]
-            for g in reversed(range(groups)):
-                with m.If(s2_groups[g]):
-                    m.d.sync += [
-                        s3_marks.eq(s2_marks.word_select(g, group_lanes)),
-                        s3_values.eq(s2_values.word_select(g, group_lanes * bits)),
-                        s3_base.eq(s2_word * lanes + g * group_lanes),
-                    ]
 
-        # S4: a row.
+        # S4: a group, and which of its lanes are left; or the end of the instruction.
+        s4_end, s4_context = Signal(), Signal.like(s2_context)
+        s5_load = Signal()
+        s4_marks, s4_after = Signal(group_lanes), Signal(group_lanes)
+        s4_values = Signal(group_lanes * bits, reset_less=True)
+        s4_base = Signal(self.config.row_bits)
+        m.d.comb += [
+            s5_load.eq(s4_valid & (~s5_valid | s5_take)),
+            s4_after.eq(s4_marks & (s4_marks - 1)),
+            s4_take.eq(s5_load & ~s4_after.any()),
+        ]
+        with m.If(s5_load):
+            m.d.sync += s4_marks.eq(s4_after)
         with m.If(s4_take):
             m.d.sync += s4_valid.eq(0)
         with m.If(s4_load):
-            m.d.sync += [s4_valid.eq(1), s4.end.eq(s3_end), s4.context.eq(s3_context)]
-            for lane in reversed(range(group_lanes)):
-                with m.If(s3_marks[lane]):
+            m.d.sync += [
+                s4_valid.eq(1), s4_end.eq(~s3_groups.any()), s4_context.eq(s3_context), s4_marks.eq(0),
+            ]
+            for g in reversed(range(groups)):
+                with m.If(s3_groups[g]):
                     m.d.sync += [
-                        s4.row.eq(s3_base + lane),
-                        s4.value.eq(s3_values.word_select(lane, bits).as_signed()),
+                        s4_marks.eq(s3_marks.word_select(g, group_lanes)),
+                        s4_values.eq(s3_values.word_select(g, group_lanes * bits)),
+                        s4_base.eq(s3_word * lanes + g * group_lanes),
                     ]
-        return s3_context
+
+        # S5: a row.
+        with m.If(s5_take):
+            m.d.sync += s5_valid.eq(0)
+        with m.If(s5_load):
+            m.d.sync += [s5_valid.eq(1), s5.end.eq(s4_end), s5.context.eq(s4_context)]
+            for lane in reversed(range(group_lanes)):
+                with m.If(s4_marks[lane]):
+                    m.d.sync += [
+                        s5.row.eq(s4_base + lane),
+                        s5.value.eq(s4_values.word_select(lane, bits).as_signed()),
+                    ]
+        return s4_context
 
     def _decode(self, m, source, sparse, wide, address, left):
         """What an instruction scans."""

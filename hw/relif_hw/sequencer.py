@@ -1,6 +1,6 @@
 """The sequencer: takes events and ticks from the queue and runs the tick program."""
 
-from amaranth import Module, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,7 @@ class Sequencer(wiring.Component):
     """Runs the program once for each tick, one instruction per cycle where nothing stands in the way.
 
     In a compact core an instruction is fetched in parts, when all before it have written their results, and stays
-    at `dispatch` until it has written its own.
+    at `dispatch` until it has written its own; `skip` is not looked at.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class Sequencer(wiring.Component):
         The class of this tick.
     quiet : In(1)
         All dispatched instructions have written their results; a cycle late in a compact core.
+    states_ready : In(1)
+        All dispatched instructions have read what they need of the state memory, and written their results there.
     live : In(1)
         A post factor of this tick is not zero; without any, LEARN has nothing to do.
     keys_ready : In(1)
@@ -65,6 +67,7 @@ class Sequencer(wiring.Component):
             "dispatch": Out(stream.Signature(InstructionLayout)),
             "target": Out(11),
             "quiet": In(1),
+            "states_ready": In(1),
             "live": In(1),
             "keys_ready": In(1),
             "hold": In(1),
@@ -97,7 +100,8 @@ class Sequencer(wiring.Component):
         instruction = Signal(InstructionLayout) if compact else self.fetched
         part = Signal(range(INSTRUCTION_WORDS))
         next_instruction = Signal()
-        skip = Signal()
+        unmet, skip = Signal(), Signal()
+        following = Signal.like(address)
 
         m.d.comb += [
             queue.w_data.eq(self.entries.payload), queue.w_en.eq(self.entries.valid),
@@ -106,16 +110,21 @@ class Sequencer(wiring.Component):
             self.value.eq(entry[:VALUE_BITS].as_signed()),
             *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
-            skip.eq(((instruction.when & ~flags) != 0)
-                    | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
-                       & self.quiet & ~self.live)),
+            following.eq(address + Mux(unmet, instruction.skip, 0)),
+            unmet.eq((instruction.when & ~flags) != 0),
+            skip.eq(unmet | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
+                             & self.quiet & ~self.live)),
         ]
-        # What scans no memory may be made ready before the fence opens; `Issue` holds it back.
-        issue_waits = Signal()
+        # What is scanned must be there; for the rest of what a fence is about, `Issue` holds the words back. With
+        # nothing to learn from, LEARN will be skipped.
+        scannable = Signal()
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
-                m.d.comb += issue_waits.eq(1)
-        waits = 0 if compact else instruction.fence & ~self.quiet & ~issue_waits
+                m.d.comb += scannable.eq(1)
+            with m.Case(Opcode.LEARN):
+                apart = (instruction.flags & (Flag.BY_TARGET | Flag.SYNAPTIC)) != 0
+                m.d.comb += scannable.eq(self.states_ready & self.live & ~apart)
+        waits = 0 if compact else instruction.fence & ~self.quiet & ~scannable
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(queue.r_rdy & ~self.hold):
@@ -146,9 +155,9 @@ class Sequencer(wiring.Component):
                     with m.If(next_instruction):
                         m.next = "begun"
                 else:
-                    m.d.comb += self.fetch.eq(next_instruction)
+                    m.d.comb += [self.fetch_address.eq(following), self.fetch.eq(next_instruction)]
                     with m.If(next_instruction):
-                        m.d.sync += address.eq(address + 1)
+                        m.d.sync += address.eq(following + 1)
             if compact:
                 with m.State("begun"):          # or skipped
                     m.next = "work"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from relif_hw.config import CoreConfig
-from relif_hw.isa import FIELDS, Flag, Instruction, Opcode, TickFlag
+from relif_hw.isa import FIELDS, Flag, Instruction, Opcode, TickFlag, with_skips
 
 from .layout import Layout, Place, Stored, scaled
 from .network import Network, decay
@@ -76,21 +76,29 @@ class ProgramWriter:
         rule = self.network.rule
         self.synaptic = rule is not None and rule.eligibility == "synaptic"
         self.signalled = TARGET | TRAIN if self.synaptic else TARGET     # when there is a learning signal
+        stored = self.layout.stored.values()
+        self.kept = [s for s in stored if s.trace is not None and s.trace.keeps]
+        self.factored = [s for s in stored if s.trace is not None and not s.trace.keeps]
+        self.from_errors = [s for s in self.factored if s.by_target and s.post not in self.learning]
+        self.rounding: dict[str, int] = {}      # random streams of populations in POST, of projections in LEARN
 
     def write(self) -> list[str]:
         """Fill the program; returns what does not fit."""
         self._clear_sample()
         self._integrate()
         self._traces()
-        self._step()
         self._clear_inputs()
+        self._step()
         if self.network.plastic():
             self._regulate()
             self._error()
             self._signals()
-            self._learn()
+            self._learn_kept()
+            self._learn(sorted((s for s in self.factored if s not in self.from_errors), key=lambda s: s.by_target),
+                        fence=True)
         self._send()
         self._emit(Opcode.END, fence=True)
+        self.program[:] = with_skips(self.program)
         if self.streams > 1 << FIELDS["stream"]:
             self.problems.append(f"{self.streams} random streams are needed, but there are "
                                  f"{1 << FIELDS['stream']}")
@@ -149,28 +157,24 @@ class ProgramWriter:
                        flags=Flag.BY_TARGET if s.by_target else 0, words=s.row_words,
                        a=s.pre.base, b=s.base, c=s.post.base, rows=s.rows if s.by_target else s.pre.words,
                        x=1 << config.mac_shift + config.state_fraction - s.exponent)
-        for index, s in enumerate(self.hashed):
-            self._emit(Opcode.INTEGRATE, fence=index == 0, flags=Flag.BY_TARGET | Flag.HASHED,
+        for s in self.hashed:
+            self._emit(Opcode.INTEGRATE, flags=Flag.BY_TARGET | Flag.HASHED,
                        stream=self.network.hashed_stream(s.pre.population, s.post.population), words=s.row_words,
                        a=s.pre.base, c=s.post.base, rows=s.rows, x=self._fixed(s.projection.gain))
 
     def _traces(self) -> None:
         """Of thresholds, which the membranes are compared with, and of what learns."""
-        fence = bool(self.hashed)
         for place in self.adaptive:
             p = place.population
-            self._emit(Opcode.TRACE, fence=fence, stream=self._stream(), rows=place.words, a=place.rise, c=place.base,
+            self._emit(Opcode.TRACE, stream=self._stream(), rows=place.words, a=place.rise, c=place.base,
                        y=self._leak(decay(self.network.dt, p.tau_adaptation)), z=self._fixed(p.adaptation))
-            fence = False
         for t in (*self.layout.traces, *self.layout.activity.values()):
-            self._emit(Opcode.TRACE, TRAIN, fence=fence,
+            self._emit(Opcode.TRACE, TRAIN,
                        flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), stream=self._stream(),
                        rows=t.pre.words, a=t.state, c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0,
                        y=self._leak(t.beta), z=t.one)
-            fence = False
 
     def _step(self) -> None:
-        late = bool(self.adaptive) or any(s.by_target for s in self.layout.stored.values())
         for index, place in enumerate(self.places):
             p = place.population
             leaky = p.kind == "readout"
@@ -178,8 +182,8 @@ class ProgramWriter:
             if not leaky and self._fixed(p.threshold) < 1:
                 self.problems.append(f"the threshold {p.threshold:g} of {p.name!r} is below the core's "
                                      f"resolution of {2.0 ** -self.config.state_fraction:g}")
-            self._emit(Opcode.STEP, fence=late and index == 0, stream=self._stream(), rows=place.words, a=place.state,
-                       b=place.rise if p.adaptive else 0, c=place.base,
+            self._emit(Opcode.STEP, fence=index == 0 and bool(self.adaptive), stream=self._stream(), rows=place.words,
+                       a=place.state, b=place.rise if p.adaptive else 0, c=place.base,
                        flags=Flag.LEAKY if leaky else reset | (Flag.ADAPTIVE if p.adaptive else 0),
                        x=self._leak(decay(self.network.dt, p.tau_syn)),
                        y=self._leak(decay(self.network.dt, p.tau_mem)),
@@ -217,15 +221,21 @@ class ProgramWriter:
                        z=self._fixed(rule.dead_zone))
 
     def _signals(self) -> None:
-        """All post factors: of all populations at once, or one after the other where they depend on each other."""
-        if all(part.source.kind == "readout" for place in self.learning
-               for part in self.network.feedback(place.population)):
-            self._feedback(self.learning)
-            self._post(self.learning)
-            return
-        for place in reversed(self.learning):
-            self._feedback([place])
-            self._post([place])
+        """All post factors: of all populations at once, or one after the other where they depend on each other.
+
+        What learns from the errors themselves does so in between, while the learning signals gather.
+        """
+        apart = any(part.source.kind != "readout" for place in self.learning
+                    for part in self.network.feedback(place.population))
+        turns = [[place] for place in reversed(self.learning)] if apart else [self.learning]
+        self.rounding |= {place.population.name: self._stream() for places in turns for place in places}
+        self.rounding |= {s.projection.name: self._stream() for s in (*self.kept, *self.factored)}
+        for index, places in enumerate(turns):
+            self._feedback(places)
+            if index == 0:
+                # A FEEDBACK that runs in fewer ticks takes its fence with it.
+                self._learn(self.from_errors, fence=self.synaptic or not places)
+            self._post(places)
 
     def _feedback(self, places: list[Place]) -> None:
         fence = True
@@ -257,40 +267,41 @@ class ProgramWriter:
                 if factor is None:
                     self.problems.append(rate_too_large(stored, self._rule().rate))
                 flags |= Flag.SYNAPTIC | (Flag.ADAPTIVE if p.adaptive else Flag(0))
-            self._emit(Opcode.POST, TRAIN if self.synaptic else TARGET, fence=index == 0, stream=self._stream(),
+            self._emit(Opcode.POST, TRAIN if self.synaptic else TARGET, fence=index == 0, stream=self.rounding[p.name],
                        a=place.state, b=place.rise if p.adaptive else 0, c=place.base, flags=flags, rows=place.words,
                        x=factor or 0,
                        words=p.size - (place.words - 1) * self.config.lanes,
                        shift=p.surrogate.shift(self.config.state_fraction), z=self._fixed(p.threshold))
 
-    def _learn(self) -> None:
-        rule = self._rule()
-        synaptic = [s for s in self.layout.stored.values() if s.trace is not None and s.trace.keeps]
-        for index, s in enumerate(synaptic):
-            factor = learn_factor(s, rule.rate, self.config)
+    def _learn_kept(self) -> None:
+        """Through eligibility traces of single synapses."""
+        for index, s in enumerate(self.kept):
+            factor = learn_factor(s, self._rule().rate, self.config)
             assert s.trace is not None and factor is not None
             p = s.post.population
             leak = self.network.eligibility_decay(s.projection)
-            self._emit(Opcode.LEARN, TRAIN, fence=index == 0, stream=self._stream(),
+            self._emit(Opcode.LEARN, TRAIN, fence=index == 0, stream=self.rounding[s.projection.name],
                        flags=(Flag.SYNAPTIC | (Flag.WIDE if s.trace.wide else 0)
                               | (Flag.ADAPTIVE if p.adaptive else 0)),
                        words=s.row_words, a=s.trace.state, b=s.base, c=s.post.base, rows=s.pre.words, x=factor[0],
                        shift=factor[1], y=self._leak(leak), z=self._fixed(p.adaptation))
-        after_target = True                 # the first one has a fence
-        for s in self.layout.stored.values():
-            if s.trace is None or s in synaptic:
-                continue
-            factor = learn_factor(s, rule.rate, self.config)
+
+    def _learn(self, factored: list[Stored], fence: bool) -> None:
+        """Through the traces of populations. What is stored per target and what is not scan different memories, which
+        the lanes of the other read."""
+        for index, s in enumerate(factored):
+            assert s.trace is not None
+            factor = learn_factor(s, self._rule().rate, self.config)
             if factor is None:
-                self.problems.append(rate_too_large(s, rule.rate))
+                self.problems.append(rate_too_large(s, self._rule().rate))
                 factor = 0, 0
             self.learns[len(self.program)] = s
-            self._emit(Opcode.LEARN, TARGET, fence=after_target or s.by_target, stream=self._stream(),
+            self._emit(Opcode.LEARN, TARGET, stream=self.rounding[s.projection.name],
+                       fence=fence if index == 0 else s.by_target != factored[index - 1].by_target,
                        flags=(Flag.BY_TARGET if s.by_target else 0) | (Flag.WIDE if s.trace.wide else 0),
                        words=s.row_words, b=s.base, a=s.post.base if s.by_target else s.trace.state,
                        c=s.trace.state if s.by_target else s.post.base,
                        rows=s.post.words if s.by_target else s.pre.words, x=factor[0], shift=factor[1])
-            after_target = s.by_target
 
     def _send(self) -> None:
         for index, name in enumerate(self.send):

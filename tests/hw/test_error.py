@@ -37,7 +37,7 @@ def run(config, jobs, stall=0.0, wanted=()):
     the target values, which are written first."""
     dut = ErrorUnit(config)
     registers = [0] * config.lanes
-    written = []
+    written, over = [], []
     items = [[*({"end": 0, "context": 0, "row": k, "value": u} for k, u in enumerate(outputs)),
               {"end": 1, "context": 0, "row": 0, "value": 0}] for outputs, *_ in jobs]
 
@@ -57,21 +57,29 @@ def run(config, jobs, stall=0.0, wanted=()):
             ctx.set(dut.instruction, {name: value % (1 << 18) if name in "xyz" else value
                                       for name, value in instruction.items()})
             ctx.set(dut.target, target)
-            await source(dut.i, job, stall=stall)(ctx)
             written.append([{}, 0])
-            # The lanes' result registers, as the unit pokes and clears them, and the writes of them.
-            while True:
-                *_, busy, lanes, value, clear, write, address, live = await ctx.tick().sample(
-                    dut.busy, dut.poke_lane, dut.poke_value, dut.poke_clear, dut.write, dut.address, dut.live)
-                if not busy:
-                    break
-                if write:
-                    written[-1][0][address] = list(registers)
-                for lane in range(config.lanes):
-                    registers[lane] = value if lanes >> lane & 1 else 0 if clear else registers[lane]
+            registers[:] = [99] * config.lanes          # of an instruction before
+            await source(dut.i, job, stall=stall)(ctx)
+            await ctx.tick().until(~dut.busy)           # in whose first cycle the last word is written
+            await ctx.tick()
+        over.append(True)
+
+    async def watch(ctx):
+        """The lanes' result registers, as the unit pokes and clears them, and the writes of them."""
+        last = 0, 0, 0
+        while not over:
+            *_, lanes, value, clear, write, address, live = await ctx.tick().sample(
+                dut.poke_lane, dut.poke_value, dut.poke_clear, dut.write, dut.address, dut.live)
+            if write:
+                written[-1][0][address] = list(registers)
+            poked, put, cleared = last          # a cycle late
+            for lane in range(config.lanes):
+                registers[lane] = put if poked >> lane & 1 else 0 if cleared else registers[lane]
+            last = lanes, value, clear
+            if written:
                 written[-1][1] |= live
 
-    simulate(dut, feed)
+    simulate(dut, feed, watch)
     return written
 
 

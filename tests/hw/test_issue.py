@@ -7,7 +7,7 @@ from streams import simulate, source
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
-from relif_hw.issue import Issue
+from relif_hw.issue import PENDING, Issue
 from relif_hw.numerics import GROUP_STEP, HASH_MASK
 
 BITS = 18
@@ -121,14 +121,14 @@ def test_one_word_a_cycle_and_a_closed_fence():
 
     async def watch(ctx):
         ctx.set(dut.contexts[0], {"opcode": Opcode.INTEGRATE, "fence": 1, "words": 3, "rows": 1})
-        ctx.set(dut.fenced, 1)
+        ctx.set(dut.pending.any, 1)
         for cycle in range(40):
             *_, now = await ctx.tick().sample(dut.valid)
             valid.append(now)
             if cycle == 8:
-                ctx.set(dut.fenced, 0)
+                ctx.set(dut.pending.any, 0)
             if cycle == 12:
-                ctx.set(dut.fenced, 1)      # closes again when the instruction has begun: it goes on
+                ctx.set(dut.pending.any, 1)      # closes again when the instruction has begun: it goes on
 
     simulate(dut, source(dut.i, [*rows, {"end": 1, "context": 0}]), watch)
     first = valid.index(1)
@@ -136,8 +136,48 @@ def test_one_word_a_cycle_and_a_closed_fence():
     assert valid[first:] == [1] * 15 + [0] * (40 - first - 15)
 
 
+WAITS = {
+    # What holds the first word of an instruction without a fence, and with one.
+    (Opcode.INTEGRATE, 0): ({"late"}, {"late", "any"}),
+    (Opcode.INTEGRATE, Flag.HASHED): (set(), {"any"}),
+    (Opcode.TRACE, 0): ({"late"}, {"late", "any"}),
+    (Opcode.STEP, 0): ({"late", "sums"}, {"late", "sums", "any"}),
+    (Opcode.REGULATE, 0): ({"late"}, {"late", "any"}),
+    (Opcode.CLEAR, 0): ({"late"}, {"late", "any"}),
+    (Opcode.FEEDBACK, 0): (set(), {"any"}),
+    (Opcode.POST, 0): (set(), {"adds", "states", "posts"}),
+    (Opcode.LEARN, 0): ({"late"}, {"late", "states", "posts"}),
+}
+
+
+@pytest.mark.parametrize("synaptic", [False, True], ids=["factored", "synaptic"])
+@pytest.mark.parametrize("fence", [0, 1])
+@pytest.mark.parametrize(("opcode", "flags"), WAITS, ids=lambda value: getattr(value, "name", str(value)))
+def test_what_each_instruction_waits_for(opcode, flags, fence, synaptic):
+    expected = WAITS[opcode, flags][fence]
+    if synaptic and opcode == Opcode.LEARN and fence:
+        expected = {"late", "any"}
+    dut = Issue(CoreConfig(lanes=4, eligibility_words=16 if synaptic else 0))
+    held = set()
+
+    async def bench(ctx):
+        ctx.set(dut.contexts[0], {"opcode": opcode, "flags": int(flags), "fence": fence, "words": 1, "rows": 1})
+        ctx.set(dut.i.payload, {"end": 0, "context": 0, "row": 0, "weight": 0, "scalar": 1, "hash": 0})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick()
+        for name in PENDING.members:
+            ctx.set(dut.pending, {name: 1})
+            await ctx.delay(1e-9)
+            assert ctx.get(dut.held) != ctx.get(dut.i.ready)
+            if ctx.get(dut.held):
+                held.add(name)
+
+    simulate(dut, bench)
+    assert held == expected
+
+
 def test_no_gap_between_instructions():
-    # The end of an instruction passes while its last row is still at work, and frees its context.
+    # The end of an instruction passes while its last row is at work or waits, and frees its context.
     dut, valid, freed = Issue(CoreConfig(lanes=4)), [], []
     items = [item for context in range(3)
              for item in ({"end": 0, "context": context, "row": 1, "weight": 0, "scalar": 1, "hash": 0},
@@ -155,4 +195,4 @@ def test_no_gap_between_instructions():
     simulate(dut, source(dut.i, items), watch)
     first = valid.index(1)
     assert valid[first:] == [1] * 9 + [0] * (20 - first - 9)
-    assert freed == [first, first + 3, first + 6]
+    assert freed == [first - 1, first + 1, first + 3]

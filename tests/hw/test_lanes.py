@@ -9,6 +9,7 @@ from streams import simulate
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
+from relif_hw.issue import PENDING
 from relif_hw.lanes import Lanes
 from relif_hw.numerics import GROUP_STEP, HASH_MASK, SURROGATE_ENTRIES, finish, lane_feedback, lane_random
 
@@ -212,7 +213,8 @@ def test_words_of_random_instructions(config, gaps):
         ctx.set(dut.valid, 0)
         await ctx.delay(1e-9)
         for _ in range(40):
-            if not ctx.get(dut.busy):
+            if not ctx.get(dut.pending.any):
+                await ctx.tick()            # the last one is being written
                 return
             await ctx.tick()
         raise AssertionError("the lanes stay busy")
@@ -244,6 +246,44 @@ def test_words_of_random_instructions(config, gaps):
                 assert got == getattr(reference, name), f"instruction {number}, {word['opcode'].name}, {name}"
 
     simulate(m, bench)
+
+
+PENDING_UNTIL = {
+    # Cycles from a word's issue on in which each of these is pending; a tree of 4 lanes has two levels.
+    (Opcode.INTEGRATE, 0): {"any": 6, "adds": 2},
+    (Opcode.INTEGRATE, Flag.HASHED): {"any": 8, "adds": 4, "late": 2},
+    (Opcode.INTEGRATE, Flag.BY_TARGET): {"any": 10, "sums": 6},
+    (Opcode.INTEGRATE, Flag.BY_TARGET | Flag.HASHED): {"any": 12, "sums": 8, "late": 2},
+    (Opcode.REGULATE, 0): {"any": 6, "adds": 2},
+    (Opcode.FEEDBACK, 0): {"any": 8, "adds": 4, "late": 2},
+    (Opcode.TRACE, 0): {"any": 6, "states": 6},
+    (Opcode.STEP, 0): {"any": 6, "states": 6},
+    (Opcode.CLEAR, 0): {"any": 6, "states": 6},
+    (Opcode.LEARN, 0): {"any": 6},
+    (Opcode.POST, 0): {"any": 9, "posts": 8, "late": 2},
+}
+
+
+@pytest.mark.parametrize(("opcode", "flags"), PENDING_UNTIL, ids=lambda value: getattr(value, "name", str(value)))
+def test_pending_tells_until_when(opcode, flags):
+    config = CONFIGS["4 lanes, 16 bits"]
+    m, dut, _ = bench_of(config, Reference(config, random.Random(0)))
+    cycles = {name: [] for name in PENDING.members}
+
+    async def bench(ctx):
+        ctx.set(dut.word, {"opcode": opcode, "flags": int(flags), "last": 1})
+        ctx.set(dut.valid, 1)
+        for cycle in range(20):
+            await ctx.delay(1e-9)
+            for name, listed in cycles.items():
+                if ctx.get(dut.pending[name]):
+                    listed.append(cycle)
+            await ctx.tick()
+            ctx.set(dut.valid, 0)
+
+    simulate(m, bench)
+    assert {name: listed for name, listed in cycles.items() if listed} == {
+        name: list(range(until)) for name, until in PENDING_UNTIL[opcode, flags].items()}
 
 
 def test_live_tells_of_post_factors():
@@ -288,6 +328,9 @@ def test_pokes_and_tables():
             ctx.set(dut.poke_lane, lanes)
             ctx.set(dut.poke_value, value)
             ctx.set(dut.poke_clear, clear)
+            await ctx.tick()
+            ctx.set(dut.poke_lane, 0)
+            ctx.set(dut.poke_clear, 0)
             await ctx.tick()
             assert [ctx.get(result) for result in dut.result] == wanted
         # The tables are read back one cycle after the address.

@@ -15,6 +15,7 @@ from relif_hw.isa import (
     event_entry,
     tick_entry,
     value_entry,
+    with_skips,
 )
 from relif_hw.sequencer import Sequencer
 
@@ -167,6 +168,33 @@ def test_learn_is_passed_over_when_no_post_factor_is_live(live):
 
     learned = [("LEARN", 1), ("LEARN", 2)] if live else []
     assert names(bench.run([tick_entry(TickFlag.TARGET)], tell))[1:-1] == [*learned, ("SEND", 3)]
+
+
+@pytest.mark.parametrize(("flags", "ready", "live", "early"), [
+    (0, 1, 1, True), (0, 0, 1, False), (0, 1, 0, False), (Flag.BY_TARGET, 1, 1, False), (Flag.SYNAPTIC, 1, 1, False)])
+def test_learn_finds_its_rows_while_post_factors_are_being_written(flags, ready, live, early):
+    program = [instruction(Opcode.POST, stream=1), instruction(Opcode.LEARN, stream=2, fence=1, flags=Flag(flags)),
+               instruction(Opcode.END)]
+    bench = Bench(program, quiet=lambda log, cycle: names(log)[-1:] == [("begin", None)] or cycle < 3)
+
+    async def tell(ctx):
+        ctx.set(bench.dut.live, live)
+        ctx.set(bench.dut.states_ready, ready)
+
+    assert (("LEARN", 2) in names(bench.run([tick_entry(TickFlag.TARGET)], tell))) == early
+
+
+def test_instructions_that_are_passed_over_together():
+    whens = [1, 3, 0, 4, 6, 4, 4, 4, 0, 2]
+    program = with_skips([*(instruction(Opcode.TRACE, when=TickFlag(when), stream=n) for n, when in enumerate(whens)),
+                          instruction(Opcode.END)])
+    assert [i.skip for i in program] == [1, 0, 0, 3, 0, 2, 1, 0, 0, 0, 0]
+    for flags in range(8):
+        log = Bench(program).run([tick_entry(TickFlag(flags))])
+        assert names(log)[1:-1] == [("TRACE", n) for n, when in enumerate(whens) if when & flags == when]
+        # A cycle for each that runs, for 0 (and 1), 3 (to 6), 7 and 9 where they do not.
+        over = {0: 4, 7: 0}.get(flags)
+        assert over is None or log[-1][2] - log[0][2] == len(program) - over
 
 
 def test_learn_is_not_passed_over_before_all_post_factors_are_there():

@@ -48,26 +48,43 @@ def test_program_has_the_order_and_fences_of_the_design() -> None:
     network.connect("x", "y", stored="target")
     assert listing(compile(network, SMALL)) == [
         "CLEAR when RESET", "CLEAR when RESET", "| CLEAR when RESET",
-        # Rows per source first: the sums of rows per target come late, and STEP waits for them.
+        # Rows per source first: the sums of rows per target come late, and STEP waits for them by itself.
         "INTEGRATE", "INTEGRATE", "INTEGRATE BY_TARGET", "INTEGRATE BY_TARGET",
         # x for h, h for y, h for h, x for y: the constants of h and y differ.
         "TRACE when TRAIN", "TRACE when TRAIN", "TRACE when TRAIN", "TRACE when TRAIN",
-        "| STEP", "STEP", "CLEAR",
-        "| ERROR when TARGET", "| FEEDBACK when TARGET", "| POST when TARGET",
-        "| LEARN when TARGET", "| LEARN BY_TARGET when TARGET", "| LEARN when TARGET",
-        "| LEARN BY_TARGET when TARGET",
+        "CLEAR", "STEP", "STEP",
+        # Rows per target into y need the errors alone, and no more than FEEDBACK has waited for.
+        "| ERROR when TARGET", "| FEEDBACK when TARGET", "LEARN BY_TARGET when TARGET", "LEARN BY_TARGET when TARGET",
+        "| POST when TARGET", "| LEARN when TARGET", "LEARN when TARGET",
         "| SEND when SEND", "| END",
     ]
 
 
+def test_instructions_that_can_only_be_passed_over_together() -> None:
+    skips = [(i.opcode.name, i.skip) for i in compile(feed_forward(), SMALL).program if i.skip]
+    assert skips == [("CLEAR", 2), ("CLEAR", 1), ("TRACE", 1), ("ERROR", 3), ("FEEDBACK", 3), ("POST", 2), ("LEARN", 1)]
+
+
+def test_a_learn_per_target_between_others_costs_no_fence() -> None:
+    network = Network(seed=1)
+    x, g = network.input(5, name="x"), network.lif(6, tau_mem=1e-2, name="g")
+    y = network.readout(3, tau_mem=20e-3)
+    network.connect(x, g, stored="target")
+    network.connect(g, g, stored="source")
+    network.connect(g, y, stored="target")
+    network.learn(EProp())
+    assert [step for step in listing(compile(network, SMALL)) if "LEARN" in step] == [
+        "LEARN BY_TARGET when TARGET", "| LEARN when TARGET", "| LEARN BY_TARGET when TARGET"]
+
+
 def test_program_of_local_errors() -> None:
-    # Hashed sums come last, behind a fence and with one after them; then every readout has its error.
+    # Hashed sums come last; every readout has its error.
     network = feed_forward(feedback="local")
     network.learn(network.rule)                 # again: the readouts that this brought are none to choose from
     compiled = compile(network, SMALL)
     assert listing(compiled)[3:] == [
-        "INTEGRATE", "INTEGRATE", "| INTEGRATE BY_TARGET", "| TRACE when TRAIN", "TRACE when TRAIN",
-        "| STEP", "STEP", "STEP", "CLEAR",
+        "INTEGRATE", "INTEGRATE", "INTEGRATE BY_TARGET", "TRACE when TRAIN", "TRACE when TRAIN",
+        "CLEAR", "STEP", "STEP", "STEP",
         "| ERROR when TARGET", "| ERROR when TARGET", "| FEEDBACK when TARGET", "| POST when TARGET",
         "| LEARN when TARGET", "LEARN when TARGET", "| SEND when SEND", "| END",
     ]
@@ -101,7 +118,7 @@ def test_network_that_does_not_learn_has_no_learning_in_its_program() -> None:
     network.rule = None
     assert listing(compile(network, SMALL, send=["h", "y"])) == [
         "CLEAR when RESET", "CLEAR when RESET", "| CLEAR when RESET",
-        "INTEGRATE", "INTEGRATE", "STEP", "STEP", "CLEAR",
+        "INTEGRATE", "INTEGRATE", "CLEAR", "STEP", "STEP",
         "| SEND when SEND", "SEND when SEND", "| END"]
 
 

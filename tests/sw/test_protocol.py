@@ -147,7 +147,7 @@ REFUSED = {
     "protocol": (identity(protocol_version=9),
                  rf"fake: the board speaks version 9 of the protocol, this host version {PROTOCOL_VERSION}"),
     "a later protocol with another identity": (b"\x07and whatever comes then", r"speaks version 7 of the protocol"),
-    "core": (identity(core_version=9), r"fake: the board has version 9 of the core, this host compiles for version 2"),
+    "core": (identity(core_version=9), r"fake: the board has version 9 of the core, this host compiles for version 3"),
     "length": (identity()[:-1], r"identity makes no sense: an identity has 28 bytes, not 27"),
     "values": (identity().replace(b"\x40\x00", b"\x41\x00", 1), r"makes no sense: lanes must be a power of two"),
     "nothing": (b"", r"speaks version 0"),
