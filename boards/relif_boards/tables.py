@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from relif.errors import ToolError
-from relif_hw.config import CoreConfig
-
-from .catalog import BOARDS
-from .report import fastest, read_report
+from .built import built
 
 __all__ = ["tables"]
 
@@ -38,35 +32,24 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _summaries(folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What `relif build` left in the boards' folders, in the catalog's order."""
-    paths = {name: folder / name / "report.json" for name in BOARDS}
-    found = [(name, json.loads(path.read_text(encoding="utf-8"))) for name, path in paths.items() if path.exists()]
-    if not found:
-        raise ToolError(f"{folder}: no board's report.json is there; make one: relif build --board NAME")
-    return found
-
-
 def tables(folder: Path) -> str:
     """Three tables of the boards built in the folders of a folder: cores, cells, clocks of all seeds.
 
     `ToolError` if there are none.
     """
     cores, cells, clocks = [], [], []
-    for name, summary in _summaries(folder):
-        board, config = BOARDS[name], CoreConfig(**summary["config"])
+    for one in built(folder):
+        board, config, name = one.board, one.config, one.board.name
         link = f"{board.baudrate / 1e6:g} Mbaud" if board.link == "uart" else {
             "pads": "full-speed USB", "ulpi": "high-speed USB"}[board.link]
         cores.append((name, config.name, f"{config.lanes}", f"{config.neuron_words * config.lanes}",
                       f"{config.weight_words * config.lanes}", f"{config.weight_bits} bits", link,
-                      ", ".join(summary["tools"])))
-        seeds = [seed["seed"] for seed in summary["seeds"]]
-        reports = [read_report(folder / name / f"seed{seed}.json", seed, board.domains) for seed in seeds]
+                      ", ".join(one.tools)))
         cells += [(name, kind, f"{used}", f"{available}", f"{100 * used / available:.0f} %")
-                  for kind, (used, available) in fastest(reports).cells.items()]
+                  for kind, (used, available) in one.best.cells.items()]
         clocks += [
             (name, clock.name, f"{clock.wanted:.2f} MHz", f"{clock.reached:.2f} MHz", f"{report.seed}", clock.path)
-            for report in reports for clock in report.clocks]
+            for report in one.reports for clock in report.clocks]
     return "\n".join([
         _HEAD, "## Cores\n", _table(_CORE, cores), "## Cells\n", _table(_CELLS, cells), "## Clocks\n",
         _table(_CLOCKS, clocks)])

@@ -23,6 +23,7 @@ from relif_hw.isa import Flag, Opcode, Space, TickFlag, tick_entry
 
 from .compiler import Compiled, compile
 from .errors import BoardError
+from .first_samples import check_weights
 from .host.board import Board
 from .layout import Stored
 from .model.fixed import FixedCore, Operation
@@ -104,11 +105,12 @@ def entries(case: Case, compiled: Compiled, density: float, ticks: int, flags: T
     return np.array(parts, dtype=np.uint16)
 
 
-def spikes(case: Case, compiled: Compiled, density: float, ticks: int, flags: TickFlag,
-           seed: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """The entries of a measurement: those of its warm-up, and those of so many ticks."""
+def spikes(case: Case, compiled: Compiled, density: float, ticks: int, flags: TickFlag, seed: int,
+           before: float | None = None) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """The entries of a measurement: those of its warm-up, with the density `before` if it is another, and those of so
+    many ticks."""
     random = np.random.default_rng([seed, case.inputs, round(1000 * density)])
-    return (entries(case, compiled, density, WARM_UP, flags, random),
+    return (entries(case, compiled, density if before is None else before, WARM_UP, flags, random),
             entries(case, compiled, density, ticks, flags, random))
 
 
@@ -196,8 +198,7 @@ def counted(board: Board, compiled: Compiled, warm: npt.NDArray[np.uint16], meas
     model.run(warm)
     model.count_anew()
     model.run(measured)
-    if not (board.read(Space.WEIGHTS) == model.read(Space.WEIGHTS)).all():
-        raise BoardError(f"{board.name}: after {what}, its weights are not the model's")
+    check_weights(board, model.read(Space.WEIGHTS), what)
     spent: dict[Opcode, int] = {
         opcode: after[opcode][0] - before[opcode][0] for opcode in Opcode if opcode is not Opcode.END}
     return spent, model.work

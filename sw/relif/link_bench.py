@@ -11,19 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 import relif
 from relif_hw.config import CoreConfig, preset
-from relif_hw.isa import TICK_ENTRY, Opcode, Space
+from relif_hw.isa import Opcode
 
-from .compiler import compile
-from .errors import BoardError
-from .host.board import ModelBoard
+from .first_samples import FirstSamples, check_weights
 from .host.transport import Line
-from .tasks.base import Split
 from .tasks.digits import Digits
-from .training import order
 
 __all__ = ["CASES", "LINK_COLUMNS", "LinkMeasurement", "link_markdown", "link_plain", "link_rows", "measure_link"]
 
@@ -88,41 +82,33 @@ def measure_link(samples: int, seed: int = 0, *, config: CoreConfig | None = Non
     `BoardError` if the weights are then not those of the golden model, bit for bit.
     """
     measurements: list[LinkMeasurement] = []
-    wanted: dict[str, Any] = {}
+    trainings: dict[CoreConfig, FirstSamples] = {}
     for name, line in cases:
         core = config or preset(name)
-        task = Digits(seed, hidden=HIDDEN.get(core.name))
-        compiled = compile(task.network(), core)
-        chosen = order(seed, 0, len(task.train))[:samples]
-        entries = task.training_entries(compiled, Split(task.train.values[chosen], task.train.classes[chosen]))
-        words = len(compiled.images[Space.WEIGHTS])
-        if core.name not in wanted:
-            model = ModelBoard(core)
-            compiled.load(model)
-            model.submit(entries)
-            wanted[core.name] = model.read(Space.WEIGHTS, 0, words)
+        if core not in trainings:
+            trainings[core] = FirstSamples(Digits(seed, hidden=HIDDEN.get(core.name)), core, samples)
+        training = trainings[core]
         with relif.open("sim", config=core, progress=progress, line=line, retry=60.0) as board:
             simulated = board.transport         # type: ignore[attr-defined]
             counted = _Counted(simulated)
-            compiled.load(board)
+            training.compiled.load(board)
             board.results()
             board.session.transport = counted   # type: ignore[attr-defined]
             before, start = simulated.profile(), simulated.cycles
-            board.submit(entries)
+            board.submit(training.entries)
             board.results()
             after, cycles = simulated.profile(), simulated.cycles - start
             received = counted.received
             taken = counted.sent - simulated.queued     # the last acknowledgements may still be on the host's side
-            if not np.array_equal(board.read(Space.WEIGHTS, 0, words), wanted[core.name]):
-                raise BoardError(f"{board.name}: after training over the line its weights are not the model's")
+            check_weights(board, training.weights, "training over the line")
             spent = {opcode: after[opcode][0] - before[opcode][0] for opcode in Opcode}
-        ticks = int((entries & TICK_ENTRY != 0).sum())
+        ticks = training.ticks
         seconds = cycles / line.clock_hz
         waiting, sending = spent[Opcode.END], spent[Opcode.SEND]
         measurements.append(LinkMeasurement(
             core=core.name, clock_hz=line.clock_hz, baudrate=line.baudrate, seconds=seconds,
             to_board=taken / seconds, from_board=received / seconds, limit=line.baudrate / 10,
-            events=(len(entries) - ticks) / seconds, bytes_per_tick=taken / ticks,
+            events=(len(training.entries) - ticks) / seconds, bytes_per_tick=taken / ticks,
             cycles_per_tick=(cycles - waiting - sending) / ticks, learning=(cycles - waiting - sending) / cycles,
             sending=sending / cycles, waiting=waiting / cycles))
     return measurements

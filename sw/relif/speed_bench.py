@@ -11,16 +11,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
+from relif_hw.isa import Opcode
 
-from relif_hw.isa import Opcode, Space
-
-from .compiler import compile
-from .errors import BoardError
-from .host.board import Board, ModelBoard
-from .tasks.base import Split
+from .bench import profiled
+from .first_samples import FirstSamples, check_weights
+from .host.board import Board
 from .tasks.digits import Digits
-from .training import CHUNK, order
 
 __all__ = ["SPEED_COLUMNS", "SpeedMeasurement", "measure_speed", "speed_markdown", "speed_plain", "speed_row"]
 
@@ -42,6 +38,8 @@ class SpeedMeasurement:
     """For a tick."""
     host_share: float
     """The host's part of all the time, 0 to 1."""
+    model_ticks_per_second: float
+    """Of the golden model, which does the same; of its own time."""
 
 
 class _Timed:
@@ -64,48 +62,38 @@ def measure_speed(board: Board, samples: int, seed: int = 0) -> SpeedMeasurement
 
     `BoardError` if the weights are then not those of the golden model, bit for bit, or if the board counts no cycles.
     """
-    simulated: Any = getattr(board, "transport", None)
-    if not hasattr(simulated, "profile"):
-        raise BoardError(f"{board.name}: the bench needs the simulated board, which counts cycles")
-    task = Digits(seed)
-    compiled = compile(task.network(), board.config)
-    chosen = order(seed, 0, len(task.train))[:samples]
-    parts = [Split(task.train.values[part], task.train.classes[part])
-             for part in np.split(chosen, range(CHUNK, len(chosen), CHUNK))]
-    compiled.load(board)
+    simulated: Any = profiled(board)
+    training = FirstSamples(Digits(seed), board.config, samples)
+    training.compiled.load(board)
     board.results()
     timed = _Timed(simulated)
     board.session.transport = timed             # type: ignore[attr-defined]
     cycles, idle = simulated.cycles, simulated.profile()[Opcode.END][0]
     start = time.process_time()
-    for part in parts:
-        board.submit(task.training_entries(compiled, part))
+    for part in training.starts:
+        board.submit(training.chunk(part))          # encoding is part of the host's time
     board.results()
     seconds = time.process_time() - start
     cycles, idle = simulated.cycles - cycles, simulated.profile()[Opcode.END][0] - idle
     board.session.transport = simulated         # type: ignore[attr-defined]
-    model = ModelBoard(board.config)
-    compiled.load(model)
-    for part in parts:
-        model.submit(task.training_entries(compiled, part))
-    words = len(compiled.images[Space.WEIGHTS])
-    if not np.array_equal(board.read(Space.WEIGHTS, 0, words), model.read(Space.WEIGHTS, 0, words)):
-        raise BoardError(f"{board.name}: after training its weights are not the model's")
-    ticks, host = len(chosen) * task.ticks, seconds - timed.seconds
+    check_weights(board, training.weights, "training")
+    ticks, host = training.ticks, seconds - timed.seconds
     return SpeedMeasurement(
         core=board.config.name, ticks=ticks, ticks_per_second=ticks / seconds, cycles_per_tick=cycles / ticks,
         idle_cycles_per_tick=idle / ticks, cycle_nanoseconds=1e9 * timed.seconds / cycles,
-        host_microseconds=1e6 * host / ticks, host_share=host / seconds)
+        host_microseconds=1e6 * host / ticks, host_share=host / seconds,
+        model_ticks_per_second=ticks / training.model_seconds)
 
 
-SPEED_COLUMNS = ("core", "ticks", "ticks/s", "cycles/tick", "of them idle", "ns/cycle", "host us/tick", "host")
+SPEED_COLUMNS = ("core", "ticks", "ticks/s", "cycles/tick", "of them idle", "ns/cycle", "host us/tick", "host",
+                 "model ticks/s")
 
 
 def speed_row(m: SpeedMeasurement) -> tuple[str, ...]:
     """The cells of a table with `SPEED_COLUMNS`."""
     return (m.core, f"{m.ticks:,}", f"{m.ticks_per_second:,.0f}", f"{m.cycles_per_tick:.0f}",
             f"{m.idle_cycles_per_tick:.0f}", f"{m.cycle_nanoseconds:.0f}", f"{m.host_microseconds:.0f}",
-            f"{100 * m.host_share:.1f} %")
+            f"{100 * m.host_share:.1f} %", f"{m.model_ticks_per_second:,.0f}")
 
 
 def speed_markdown(measurement: SpeedMeasurement, command: str) -> str:
