@@ -25,6 +25,8 @@ class Clock:
     reached: float
     wanted: float
     path: str
+    wire: float = 0.0
+    """Part of that path's time that is routing, 0 to 1."""
 
     @property
     def met(self) -> bool:
@@ -65,6 +67,12 @@ def _ends(path: dict[str, Any]) -> str:
     return f"{_block(steps[0]['from']['cell'])} to {_block(steps[-1]['to']['cell'])}"
 
 
+def _wire(path: dict[str, Any]) -> float:
+    """The part of a path's time that is routing."""
+    delays = [(step["type"] == "routing", step["delay"]) for step in path["path"]]
+    return float(sum(delay for routed, delay in delays if routed) / sum(delay for _, delay in delays))
+
+
 ROUNDING = 1e-4
 """nextpnr keeps periods in whole picoseconds: half of one is so much of the period of 100 MHz."""
 
@@ -84,11 +92,11 @@ def _domain(net: str, wanted: float, domains: Mapping[str, float]) -> str:
 def read_report(path: Path, seed: int, domains: Mapping[str, float]) -> Report:
     """Read nextpnr's JSON report of a design with these clock domains (in Hz)."""
     data = json.loads(path.read_text(encoding="utf-8"))
-    paths = {entry["from"].removeprefix("posedge "): _ends(entry) for entry in data["critical_paths"]
+    paths = {entry["from"].removeprefix("posedge "): (_ends(entry), _wire(entry)) for entry in data["critical_paths"]
              if entry["from"] == entry["to"]}
     return Report(
         seed=seed,
         cells={CELLS[kind]: (entry["used"], entry["available"]) for kind, entry in data["utilization"].items()
                if kind in CELLS},
         clocks=tuple(Clock(_domain(net, entry["constraint"], domains), entry["achieved"], entry["constraint"],
-                           paths.get(net, "")) for net, entry in sorted(data["fmax"].items())))
+                           *paths.get(net, ("", 0.0))) for net, entry in sorted(data["fmax"].items())))

@@ -249,9 +249,12 @@ def _bench(parser: argparse.ArgumentParser) -> None:
                        help="compare a learning tick with programs on a CPU instead: numba, torch, snntorch "
                             "(pip install 'relif[baselines]')")
     other.add_argument("--targets", action="store_true",
-                       help="measure the cycles that are aimed at instead (lanes64, lanes128)")
+                       help="measure all that is aimed at instead: cycles, lane use, ticks a second (lanes32, lanes64, "
+                            "lanes128), and with --built the clocks of boards")
+    parser.add_argument("--built", metavar="DIR",
+                        help="also take the clocks of the boards that are built in the folders of a folder (--targets)")
     parser.add_argument("--samples", type=_positive, default=96, metavar="N",
-                        help="samples of --link and --simulator (default 96)")
+                        help="samples of --link, --simulator and --targets (default 96)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the tables as Markdown")
 
 

@@ -30,7 +30,8 @@ def nextpnr_report(reached: float, domains: dict[str, float]) -> str:
         return {"cell": cell, "loc": [1, 2], "port": "Q"}
     start, finish = (f"device.core.{name}_TRELLIS_FF_Q" for name in ("lanes.c2_a_3", "scaler.m3_shifted"))
     path = [{"delay": 1.0, "from": end(start), "to": end("x"), "type": "clk-to-q"},
-            {"delay": 2.0, "from": end("x"), "to": end(finish), "type": "setup"}]
+            {"delay": 3.0, "from": end("x"), "to": end("x"), "type": "routing"},
+            {"delay": 0.0, "from": end("x"), "to": end(finish), "type": "setup"}]
     # A net may be called as any of its wires.
     known = {"sync": "$glbnet$clocks.clk", "usb": "$glbnet$device.port.usb_clk"}
     nets = {known.get(name, "$glbnet$clocks.reset.async_ff_clk"): hz / 1e6 for name, hz in domains.items()}
@@ -83,8 +84,9 @@ def test_synthesis_once_and_the_fastest_seed_is_kept(tools, tmp_path):
     assert built.bitstream.read_text() == "seed 3" and built.best.seed == 3 and not built.cached
     assert built.best.cells == {"LUT": (100, 83640)}
     clock = built.best.clocks[0]
-    assert (clock.name, clock.reached, clock.wanted, clock.met) == ("sync", 73.0, find_board("ulx3s").clock_hz / 1e6, True)
-    assert clock.path == "core.lanes to core.scaler"
+    wanted = find_board("ulx3s").clock_hz / 1e6
+    assert (clock.name, clock.reached, clock.wanted, clock.met) == ("sync", 73.0, wanted, True)
+    assert clock.path == "core.lanes to core.scaler" and clock.wire == 0.75
     summary = json.loads((tmp_path / "out" / "report.json").read_text())
     assert summary["config"]["lanes"] == 4 and len(summary["seeds"]) == 3 and len(summary["tools"]) == 3
 
@@ -120,15 +122,16 @@ def test_the_report_of_a_gowin(tmp_path):
     path = tmp_path / "report.json"
     path.write_text(json.dumps({
         "critical_paths": [{"from": "posedge clk", "to": "posedge clk", "path": [
-            {"from": {"cell": "device.core.lanes.c2_a_DFFE_Q_3"}, "to": {"cell": "x"}},
-            {"from": {"cell": "x"}, "to": {"cell": "device.core.weights.memory_DPB_DOA"}}]}],
+            {"from": {"cell": "device.core.lanes.c2_a_DFFE_Q_3"}, "to": {"cell": "x"}, "delay": 1, "type": "logic"},
+            {"from": {"cell": "x"}, "to": {"cell": "device.core.weights.memory_DPB_DOA"}, "delay": 1,
+             "type": "routing"}]}],
         "fmax": {"clk": {"achieved": 41.5, "constraint": 27.00003}, "i": {"achieved": 300, "constraint": 27.00003}},
         "utilization": {"LUT4": {"available": 20736, "used": 9}, "DFF": {"available": 15552, "used": 8},
                         "BSRAM": {"available": 46, "used": 7}, "MULT18X18": {"available": 48, "used": 6},
                         "MULT36X36": {"available": 12, "used": 0}}}))
     report = read_report(path, 3, {"sync": 27e6})
-    assert [(clock.name, clock.reached, clock.path) for clock in report.clocks] == [
-        ("sync", 41.5, "core.lanes to core.weights"), ("source", 300, "")]
+    assert [(clock.name, clock.reached, clock.path, clock.wire) for clock in report.clocks] == [
+        ("sync", 41.5, "core.lanes to core.weights", 0.5), ("source", 300, "", 0.0)]
     assert report.cells == {"LUT": (9, 20736), "FF": (8, 15552), "block RAM": (7, 46), "DSP": (6, 48)}
 
 

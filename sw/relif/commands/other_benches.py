@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ from ..against import (
     columns,
     versions,
 )
-from ..bench import NETWORKS
+from ..bench import NETWORKS, Measurement, measure
 from ..console import Console
 from ..errors import CompileError
 from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, measure_link
+from ..outcome import OUTCOME_COLUMNS, Outcome, installed, outcome_plain, outcome_rows, outcomes_markdown
+from ..rate_targets import SPEED_PRESET, SPEED_TARGETS, BuiltCore, clock_outcomes
 from ..rivals import require
 from ..speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_plain, speed_row
-from ..targets import TARGET_COLUMNS, TARGETS, reach, target_plain, target_rows, targets_markdown
+from ..targets import CYCLE_TARGETS, USE_PRESET, USE_TARGETS, reach
 from .shared import chosen_config, opened, tool
 
 __all__ = ["BENCHES", "chosen_core", "core_options"]
@@ -127,18 +130,51 @@ def _against(options: argparse.Namespace, console: Console) -> None:
            "too_large": too_large})
 
 
+def _seeds(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
+
+
 def _targets(options: argparse.Namespace, console: Console) -> None:
-    """Cycles beside what is aimed at, on the cores that the targets name."""
+    """All that is aimed at, on the cores that the targets name, in the bitstreams of a folder, and on this machine."""
     _takes_no_core(options, "--targets")
-    reached = []
+    cores = [] if options.built is None else [BuiltCore.of(one) for one in tool("built")(Path(options.built))]
+    outcomes: list[Outcome] = []
+    measurements: list[Measurement] = []
     with console.bar("bench") as bar:
-        for number, target in enumerate(TARGETS):
-            bar(number, len(TARGETS), target.name)
+        parts = len(CYCLE_TARGETS) + len(NETWORKS) + 1
+        for number, target in enumerate(CYCLE_TARGETS):
+            bar(number, parts, target.name)
             with opened("sim", preset(target.preset), console) as board:
-                reached.append(reach(board, target, seed=options.seed, ticks=options.ticks))
-    command = f"relif bench --targets --ticks {options.ticks} --seed {options.seed}"
-    _show(options, console, "Clock cycles of a mean tick", TARGET_COLUMNS, target_rows(reached),
-          targets_markdown(reached, command), {"ticks": options.ticks, "targets": [target_plain(r) for r in reached]})
+                outcomes.append(reach(board, target, seed=options.seed, ticks=options.ticks).outcome)
+        with opened("sim", preset(USE_PRESET), console) as board:
+            for number, case in enumerate(NETWORKS, len(CYCLE_TARGETS)):
+                bar(number, parts, f"lane use of {case.name}")
+                measurements += measure(board, case, seed=options.seed, ticks=options.ticks)
+        bar(parts - 1, parts, "ticks a second")
+        with opened("sim", preset(SPEED_PRESET), console) as board:
+            speed = measure_speed(board, options.samples, options.seed)
+    outcomes += [use.outcome(USE_PRESET, measurements) for use in USE_TARGETS]
+    outcomes += clock_outcomes(cores)
+    outcomes += [one.outcome(speed) for one in SPEED_TARGETS]
+    tools, built_with = installed(), sorted({package for core in cores for package in core.tools})
+    left_out = [] if cores else ["clocks of boards (--built DIR)"]
+    head = [f"Networks, spikes and order of samples of seed {options.seed}; {options.ticks} ticks, "
+            f"{options.samples} digits.", f"Measured with {', '.join(tools)}."]
+    if cores:
+        head.append(f"Bitstreams of place and route with seeds {_seeds(seed for core in cores for seed in core.clocks)}"
+                    f", made with {', '.join(built_with)}.")
+    head += [f"Left out: {part}." for part in left_out]
+    command = (f"relif bench --targets {f'--built {options.built} ' if cores else ''}--ticks {options.ticks} "
+               f"--samples {options.samples} --seed {options.seed}")
+    rows = outcome_rows(outcomes)
+    _show(options, console, "What is aimed at", OUTCOME_COLUMNS[:-1], [row[:-1] for row in rows],
+          outcomes_markdown(outcomes, head, command),
+          {"ticks": options.ticks, "samples": options.samples, "tools": tools, "built_with": built_with,
+           "built": [asdict(core) for core in cores], "left_out": left_out,
+           "targets": [outcome_plain(one) for one in outcomes]})
+    if not console.json_output:
+        console.result({}, "\n".join(["What remains, and why", *(
+            f"  {one.core}, {one.what}: {one.rest}" for one in outcomes if one.rest != "met"), *head]))
 
 
 BENCHES: dict[str, Callable[[argparse.Namespace, Console], None]] = {
