@@ -184,8 +184,8 @@ def counted(board: Board, compiled: Compiled, warm: npt.NDArray[np.uint16], meas
             what: str) -> tuple[dict[Opcode, int], dict[Opcode, Work]]:
     """Cycles of each instruction, and the work that there was for two of them, while a simulated board does `measured`.
 
-    The golden model runs along, to count what is useful; `BoardError`, which says after `what`, if its weights then
-    differ.
+    The board has held no larger network before, of which weights would be left. The golden model runs along, to count
+    what is useful; `BoardError`, which says after `what`, if its weights then differ.
     """
     model = CountingCore(compiled)
     compiled.load(board)

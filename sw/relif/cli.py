@@ -251,6 +251,10 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--targets", action="store_true",
                        help="measure all that is aimed at instead: cycles, lane use, ticks a second (lanes32, lanes64, "
                             "lanes128), and with --built the clocks of boards")
+    other.add_argument("--scaling", action="store_true",
+                       help="measure cycles against neurons, synapses, activity, lanes (lanes4 to lanes128) and silent "
+                            "inputs instead")
+    parser.add_argument("--pictures", metavar="DIR", help="draw what --scaling measured into a folder, as SVG")
     parser.add_argument("--built", metavar="DIR",
                         help="also take the clocks of the boards that are built in the folders of a folder (--targets)")
     parser.add_argument("--samples", type=_positive, default=96, metavar="N",

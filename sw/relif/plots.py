@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-__all__ = ["Probe", "comparison", "learning_curve", "membranes", "pattern", "raster", "regression", "traces",
-           "weight_pictures"]
+__all__ = ["Curve", "Probe", "comparison", "growth", "learning_curve", "membranes", "pattern", "raster", "regression",
+           "traces", "weight_pictures"]
 
 Array = npt.NDArray[Any]
 
@@ -257,4 +258,47 @@ def regression(target: Array, outputs: Array, errors: Sequence[float], dt: float
         below = figure.add_subplot(grid[count])
         below.semilogy(range(1, len(errors) + 1), errors, color=LINES[0], linewidth=1.4)
         below.set(title="Mean-square error as a part of the variance, while learning", xlabel="presentation")
+    return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """What was measured, and below it what is the least that there can be; `label` where a picture has several."""
+
+    label: str
+    x: Sequence[float]
+    measured: Sequence[float]
+    limit: Sequence[float]
+
+
+def growth(panels: Mapping[str, Sequence[Curve]], *, title: str, axis: str, limit: str,
+           logarithmic: bool = False) -> Figure:
+    """Cycles of a tick against `axis`, solid, and their limit, dashed and called so: a panel for each entry."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.3), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for panel, (name, curves) in zip(axes, panels.items(), strict=True):
+            for color, curve in zip(LINES, curves, strict=False):
+                panel.plot(curve.x, curve.measured, color=color, marker="o", markersize=4, linewidth=1.6,
+                           clip_on=False, zorder=3)
+                panel.plot(curve.x, curve.limit, color=color, linestyle="--", linewidth=1.2)
+            panel.set(title=name, xlabel=axis, ylabel="cycles a tick")
+            if logarithmic:
+                panel.set_xscale("log", base=2)
+                panel.set_yscale("log")
+                panel.xaxis.set_major_locator(FixedLocator(sorted({x for curve in curves for x in curve.x})))
+                for side in (panel.xaxis, panel.yaxis):
+                    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                    side.set_minor_formatter(NullFormatter())
+            else:
+                panel.set_ylim(bottom=0)
+                panel.set_xlim(left=0)
+        named = [curve for curve in next(iter(panels.values())) if curve.label]
+        handles = [Line2D([], [], color=color, linewidth=1.6, label=curve.label)
+                   for color, curve in zip(LINES, named, strict=False)]
+        color = MUTED if named else LINES[0]
+        handles += [Line2D([], [], color=color, marker="o", markersize=4, linewidth=1.6, label="cycles"),
+                    Line2D([], [], color=color, linestyle="--", linewidth=1.2, label=limit)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure

@@ -11,8 +11,10 @@ import pytest
 
 from relif.cli import main
 from relif.errors import ToolError
+from relif.rate_targets import BuiltCore, clock_outcomes
 from relif_boards import build as building
 from relif_boards.build import add_dfu_suffix, build, plan_build, program
+from relif_boards.built import built
 from relif_boards.catalog import BOARDS, find_board
 from relif_boards.report import read_report
 from relif_hw.config import PRESETS, CoreConfig
@@ -235,6 +237,23 @@ def test_tables_of_what_was_built(tools, tmp_path, capsys):
     assert main(["boards", "--built", str(tmp_path)]) == 1
     assert "no board's report.json is there" in capsys.readouterr().err
     assert main(["boards", "--output", "x"]) == 1
+
+
+def test_what_was_built_is_read_from_its_reports(tools, tmp_path):
+    for name, seeds in (("ulx3s-usb", (2, 1)), ("ecpix5", (3,))):
+        build(name, SMALL, folder=tmp_path / "all" / name, seeds=seeds, serial="7", progress=print)
+    usb, ecpix5 = built(tmp_path / "all")
+    assert (usb.board.name, ecpix5.board.name) == ("ulx3s-usb", "ecpix5") and usb.config == SMALL
+    # Of several clocks the core's counts: the cells and the path are nextpnr's.
+    assert {seed: clock.reached for seed, clock in usb.core_clocks.items()} == {2: 72.0, 1: 71.0}
+    core = BuiltCore.of(usb)
+    assert (core.board, core.lanes, core.clocks, core.slowest) == ("ulx3s-usb", 4, {2: 72.0, 1: 71.0}, 71.0)
+    assert (core.used, core.available, core.path, core.wire) == (100, 83640, "core.lanes to core.scaler", 0.75)
+    assert core.tools[0].startswith("amaranth 0.5") and len(core.tools) == 3
+    # `relif bench --targets` knows the device by its LUTs.
+    assert "64 lanes at 100 MHz" in [outcome.aim for outcome in clock_outcomes([core])]
+    with pytest.raises(ToolError, match="no board's report.json is there; make one: relif build --board NAME"):
+        built(tmp_path)
 
 
 @pytest.mark.timeout(1200)

@@ -9,7 +9,7 @@ from relif_hw.isa import Opcode
 
 from ..bench import NETWORKS, Measurement, markdown, measure, percent, plain
 from ..console import Console
-from ..errors import CompileError
+from ..errors import CompileError, DataError
 from .other_benches import BENCHES, chosen_core, core_options
 from .shared import opened
 
@@ -30,6 +30,9 @@ def _tables(console: Console, measurements: list[Measurement]) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measure the three networks on the simulated board, those that do not fit are named; or what the options say."""
+    for option, needed in (("pictures", "scaling"), ("built", "targets")):
+        if getattr(options, option) is not None and not getattr(options, needed):
+            raise DataError(f"--{option} is for --{needed}")
     for name, bench in BENCHES.items():
         if getattr(options, name):
             bench(options, console)

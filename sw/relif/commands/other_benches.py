@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import torch
 
 from relif_hw.config import ConfigError, CoreConfig, preset
@@ -31,6 +32,18 @@ from ..link_bench import LINK_COLUMNS, link_markdown, link_plain, link_rows, mea
 from ..outcome import OUTCOME_COLUMNS, Outcome, installed, outcome_plain, outcome_rows, outcomes_markdown
 from ..rate_targets import SPEED_PRESET, SPEED_TARGETS, BuiltCore, clock_outcomes
 from ..rivals import require
+from ..scaling import (
+    SERIES,
+    Point,
+    Series,
+    Setting,
+    draw_scaling,
+    measure_point,
+    scaling_columns,
+    scaling_markdown,
+    scaling_plain,
+    scaling_rows,
+)
 from ..speed_bench import SPEED_COLUMNS, measure_speed, speed_markdown, speed_plain, speed_row
 from ..targets import CYCLE_TARGETS, USE_PRESET, USE_TARGETS, reach
 from .shared import chosen_config, opened, tool
@@ -154,7 +167,7 @@ def _targets(options: argparse.Namespace, console: Console) -> None:
         with opened("sim", preset(SPEED_PRESET), console) as board:
             speed = measure_speed(board, options.samples, options.seed)
     outcomes += [use.outcome(USE_PRESET, measurements) for use in USE_TARGETS]
-    outcomes += clock_outcomes(cores)
+    outcomes += clock_outcomes(cores) if cores else []
     outcomes += [one.outcome(speed) for one in SPEED_TARGETS]
     tools, built_with = installed(), sorted({package for core in cores for package in core.tools})
     left_out = [] if cores else ["clocks of boards (--built DIR)"]
@@ -177,6 +190,55 @@ def _targets(options: argparse.Namespace, console: Console) -> None:
             f"  {one.core}, {one.what}: {one.rest}" for one in outcomes if one.rest != "met"), *head]))
 
 
+def _scaling(options: argparse.Namespace, console: Console) -> None:
+    """Cycles against the amount of work, on one core and on all presets of 4 lanes and more."""
+    config = chosen_core(options)
+    settings = [(preset(setting.preset) if setting.preset else config, setting)
+                for series in SERIES for setting in series.settings]
+    points: dict[Setting, Point] = {}
+    too_large: dict[str, str] = {}
+    with console.bar("bench") as bar:
+        for number, (core, setting) in enumerate(settings):
+            bar(number, len(settings), f"{setting.case.name} on {core.name}")
+            try:
+                with opened("sim", core, console) as board:     # a new one, in which no other network has been
+                    points[setting] = measure_point(board, setting, seed=options.seed, ticks=options.ticks)
+            except CompileError as error:
+                too_large[f"{setting.case.name} on {core.name}"] = str(error)
+                console.note(f"{setting.case.name} on {core.name}: {error}", level=1 if setting.preset else 0)
+    found = [(series, [points[setting] for setting in series.settings if setting in points]) for series in SERIES]
+    found = [(series, measured) for series, measured in found if measured]
+    if not found:
+        raise CompileError(f"none of the networks fits core {config.name!r}")
+    command = (f"relif bench --scaling {core_options(options, config)} --ticks {options.ticks} --seed {options.seed}"
+               f"{f' --pictures {options.pictures}' if options.pictures else ''}")
+    if options.output:
+        Path(options.output).write_text(scaling_markdown(found, config, command), encoding="utf-8")
+    pictures = _pictures(options, found)
+    if console.json_output:
+        console.result({"board": "sim", "preset": config.name, "seed": options.seed, "ticks": options.ticks,
+                        "series": [scaling_plain(*one) for one in found], "too_large": too_large,
+                        "pictures": pictures})
+    for series, measured in found:
+        console.table(f"{series.title}: {series.says}", scaling_columns(series), scaling_rows(series, measured))
+    for path in pictures:
+        console.note(f"{path}: drawn")
+
+
+def _pictures(options: argparse.Namespace, found: Sequence[tuple[Series, Sequence[Point]]]) -> list[str]:
+    """Draw each series into the folder that was asked for, in files that are the same for the same numbers."""
+    if options.pictures is None:
+        return []
+    folder, drawn = Path(options.pictures), []
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "relif"}):
+        for series, measured in found:
+            path = folder / f"{series.name}.svg"
+            draw_scaling(series, measured).savefig(path, metadata={"Date": None})
+            drawn.append(str(path))
+    return drawn
+
+
 BENCHES: dict[str, Callable[[argparse.Namespace, Console], None]] = {
-    "link": _link, "simulator": _simulator, "against": _against, "targets": _targets}
+    "link": _link, "simulator": _simulator, "against": _against, "targets": _targets, "scaling": _scaling}
 """By their options."""
