@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -77,8 +78,9 @@ def installed(packages: Iterable[str] = MEASURING) -> list[str]:
 
 
 def outcomes_markdown(outcomes: Iterable[Outcome], head: Sequence[str], command: str) -> str:
-    """The table for `docs/performance.md`, under the command that made it and the lines of `head`."""
-    lines = [f"    {command}", "", *head, "", "| " + " | ".join(OUTCOME_COLUMNS) + " |",
+    """The table for `docs/performance.md`, under the command that made it and the sentences of `head`."""
+    above = textwrap.wrap(" ".join(head), 120, break_on_hyphens=False)
+    lines = [f"    {command}", "", *above, "", "| " + " | ".join(OUTCOME_COLUMNS) + " |",
              "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
     lines += ["| " + " | ".join(row) + " |" for row in outcome_rows(outcomes)]
     return "\n".join(lines) + "\n"

@@ -153,14 +153,15 @@ def scaling_rows(series: Series, points: Sequence[Point]) -> list[tuple[str, ...
 
 
 def scaling_markdown(found: Sequence[tuple[Series, Sequence[Point]]], config: CoreConfig, command: str) -> str:
-    """The tables for `docs/performance.md`, under the command that made them."""
-    text = [f"    {command}", "", f"Core `{config.name}` where no other one is named. Cycles of a mean tick.", ""]
+    """The page `docs/scaling/tables.md`: the tables, under the command that made them."""
+    text = ["# Cost grows with the work: tables", "", f"    {command}", "",
+            f"Core `{config.name}` where no other one is named. Cycles of a mean tick.", ""]
     for series, points in found:
         heads = scaling_columns(series)
-        text += [f"### {series.title}", "", series.says, "", "| " + " | ".join(heads) + " |",
+        text += [f"## {series.title}", "", series.says, "", "| " + " | ".join(heads) + " |",
                  "| ---: | --- | --- " + "| ---: " * (len(heads) - 3) + "|",
                  *("| " + " | ".join(row) + " |" for row in scaling_rows(series, points)), ""]
-    return "\n".join(text)
+    return "\n".join(text[:-1]) + "\n"
 
 
 def draw_scaling(series: Series, points: Sequence[Point]) -> Figure:

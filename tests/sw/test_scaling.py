@@ -77,8 +77,9 @@ def test_tables():
     assert rows[0][4:] == ("25.0", "50.0", "12.5")
     assert len(scaling_columns(ONE)) == len(rows[0])
     text = scaling_markdown([(ONE, points)], CONFIG, "relif bench --scaling")
-    assert text.startswith("    relif bench --scaling\n\nCore `small` where no other one is named.")
-    assert "### One\n\nNothing else.\n\n| neurons | network | core | learning | words |" in text
+    assert text.startswith("# Cost grows with the work: tables\n\n    relif bench --scaling\n\n"
+                           "Core `small` where no other one is named.")
+    assert "## One\n\nNothing else.\n\n| neurons | network | core | learning | words |" in text
 
 
 @pytest.mark.parametrize(("series", "legend"), [
@@ -153,7 +154,8 @@ def test_the_command_leaves_pictures_and_tables(quick, capsys, tmp_path):
     assert result["pictures"] == [str(folder / "one.svg"), str(folder / "two.svg")]
     text = table.read_text()
     assert text.startswith(
-        f"    relif bench --scaling --preset lanes4 --ticks 4 --seed 0 --pictures {folder}\n")
+        "# Cost grows with the work: tables\n\n"
+        f"    relif bench --scaling --preset lanes4 --ticks 4 --seed 0 --pictures {folder}")
     # The same numbers make the same files.
     first = [(folder / name).read_bytes() for name in ("one.svg", "two.svg")]
     assert first[0].startswith(b"<?xml")

@@ -89,7 +89,7 @@ def test_the_table():
         "lanes128", "cycles of a tick: 256/256 recurrent/16, 2 % spikes, learning, every trace alive",
         "1200", "1300.0", "1100.3", "1.08")
     text = outcomes_markdown(outcomes, ["Seed 0.", "Left out: clocks."], "relif bench --targets")
-    assert text.startswith("    relif bench --targets\n\nSeed 0.\nLeft out: clocks.\n\n| core | what | aim |")
+    assert text.startswith("    relif bench --targets\n\nSeed 0. Left out: clocks.\n\n| core | what | aim |")
     assert text.count("\n| lanes") == 2
     nothing = Outcome(what="a", core="b", aim="c", reached="-", values={}, ratio=None, met=None, rest="d")
     assert outcome_rows([nothing]) == [("b", "a", "c", "-", "-", "-", "d")]

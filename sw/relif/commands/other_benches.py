@@ -211,7 +211,8 @@ def _scaling(options: argparse.Namespace, console: Console) -> None:
     if not found:
         raise CompileError(f"none of the networks fits core {config.name!r}")
     command = (f"relif bench --scaling {core_options(options, config)} --ticks {options.ticks} --seed {options.seed}"
-               f"{f' --pictures {options.pictures}' if options.pictures else ''}")
+               f"{f' --pictures {options.pictures}' if options.pictures else ''}"
+               f"{f' -o {options.output}' if options.output else ''}")
     if options.output:
         Path(options.output).write_text(scaling_markdown(found, config, command), encoding="utf-8")
     pictures = _pictures(options, found)
