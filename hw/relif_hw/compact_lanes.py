@@ -70,7 +70,7 @@ class CompactLanes(Lanes):
         self._waited = waited
         return self.word, waited == 1
 
-    def _surrogates(self, m):
+    def _surrogates(self, m, late):
         """One table, in which the lanes of a word are looked up one after the other."""
         config, waited = self.config, self._waited
         m.submodules.surrogate = table = Memory(shape=SURROGATE_BITS, depth=self.table_entries, init=[], attrs=APART)

@@ -10,21 +10,24 @@ from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
 from .scaler import is_scaled, row_layout
 
-__all__ = ["PENDING", "Issue", "word_layout"]
+__all__ = ["PENDING", "Issue", "is_late", "word_layout"]
 
 PENDING = data.StructLayout({
-    "any": 1,       # of anything, or the error unit is at work
+    "any": 1,
     "late": 1,      # a word that comes to c0 two cycles after it was issued, and could meet another one there
     "sums": 1,      # sums by target
     "adds": 1,      # what is added to accumulators
     "states": 1,
-    "posts": 1,     # errors among them
+    "posts": 1,
 })
 """Whether what has been issued has still to be written, so that a word of the next cycle would come too early."""
 
 
 def is_late(word: data.View) -> Value:
-    """Whether words of that instruction come to c0 two cycles later, with their hash or surrogate."""
+    """Whether words of that instruction come to c0 two cycles later, with their hash or surrogate.
+
+    Behind each other they meet nothing, but for a hash behind POST: there the program has a fence.
+    """
     return (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.POST) | (
         (word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.HASHED) != 0))
 
@@ -68,8 +71,9 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
-    A word that would meet a late one waits, and so does a STEP until the sums by target are there. An instruction with
-    a fence waits for what it reads or adds to, if that can be told; else for everything.
+    A word that would meet a late one waits; so does a STEP until the sums by target are there, and a LEARN until the
+    post factors are. An instruction with a fence waits for what it reads or adds to, if that can be told; else for
+    everything.
 
     In a compact core the instruction stays as it is until its last word has been written, and rows do not overlap
     where their words are written to memory, so that a word is mostly its addresses.
@@ -83,11 +87,12 @@ class Issue(wiring.Component):
     i : In(stream of row_layout)
     contexts : In(InstructionLayout).array(config.contexts)
     pending : In(PENDING)
+        Of the lanes, the error unit and the synapses.
     done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
     held : Out(1)
-        A fence holds the next instruction.
+        The next instruction waits for what is pending.
     word : Out(word_layout), valid : Out(1), ready : In(1)
         The word of this cycle; it stays until `ready`, which is ignored in all but a compact core.
     """
@@ -165,11 +170,11 @@ class Issue(wiring.Component):
         if compact:
             # Rows that only add to accumulators follow each other with a gap of a cycle, in which the scalar of one
             # and the accumulators of a single word are done with; others when the lanes are empty.
-            adds = ((new.opcode == Opcode.INTEGRATE) & ((new.flags & Flag.BY_TARGET) == 0)) | (
+            follows = ((new.opcode == Opcode.INTEGRATE) & ((new.flags & Flag.BY_TARGET) == 0)) | (
                 new.opcode == Opcode.FEEDBACK)
             single = (new.opcode == Opcode.TRACE) & ((new.flags & Flag.WIDE) == 0)
             m.d.comb += [
-                row_ready.eq((half & phase) | (~running & (adds | ~self.pending.any))),
+                row_ready.eq((half & phase) | (~running & (follows | ~self.pending.any))),
                 self.word.begin.eq(new.c),
                 self.word.opcode.eq(new.opcode), self.word.flags.eq(new.flags), self.word.count.eq(new.words),
                 self.word.shift.eq(new.shift), self.word.addend.eq(constant(new.z, bits)),
@@ -185,9 +190,9 @@ class Issue(wiring.Component):
                     m.d.comb += blocked.eq(pending.sums | (new.fence & pending.any))
                 with m.Case(Opcode.POST):
                     m.d.comb += blocked.eq(new.fence & (pending.adds | pending.states | pending.posts))
-                with m.Case(Opcode.LEARN):
-                    m.d.comb += blocked.eq(new.fence & (
-                        pending.any if config.synaptic else pending.states | pending.posts))
+                with m.Case(Opcode.LEARN):          # that had the fence may have found no row
+                    m.d.comb += blocked.eq(
+                        pending.posts | (new.fence & (pending.any if config.synaptic else pending.states)))
                 with m.Default():
                     m.d.comb += blocked.eq(new.fence & pending.any)
             m.d.comb += [

@@ -8,7 +8,7 @@ Stages of a word; c0 is the cycle in which the memories are addressed:
                                                     └─► adder tree ─► accumulator of one lane
 
 FEEDBACK, POST and an INTEGRATE of hashed weights need those or the surrogate at c1, which take two
-cycles more to make; they wait that long before c0 (the program's fences keep other words away).
+cycles more to make; they wait that long before c0 (`Issue` keeps other words away).
 
 Where thresholds adapt, a word with the threshold's rise B goes right before the one of the membrane:
 theta + B is then in the result registers one cycle before the membrane is there to be compared (STEP),
@@ -163,7 +163,7 @@ class Lanes(wiring.Component):
             group_hash.enable.eq(hash_early | (c0_valid & (step | trace | learn | post))),
         ]
 
-        psi = self._surrogates(m)
+        psi = self._surrogates(m, late)
         totals, term, keep = self._multiply(m, at, group_hash, psi)
         self._accumulate(m, at, c0, totals, term, c4_spikes)
 
@@ -325,12 +325,12 @@ class Lanes(wiring.Component):
         """Whether the word holds the threshold's rise."""
         return word.limit if self.config.synaptic else Const(0)
 
-    def _surrogates(self, m):
+    def _surrogates(self, m, late):
         """The surrogate derivative of each lane at c1: P1 |U - theta|, P2 the table's address."""
         config = self.config
         index_bits = (SURROGATE_ENTRIES - 1).bit_length()
         known = {
-            ("late", 0): self.valid & is_late(self.word) & ~self._limit(self.word), ("addend", 0): self.word.addend,
+            ("late", 0): self.valid & late, ("addend", 0): self.word.addend,
             ("shift", 0): self.word.shift, ("table", 0): (self.word.flags >> 4)[:2],
             ("adaptive", 0): (self.word.flags & Flag.ADAPTIVE) != 0,
             ("rise", 0): self.valid & self._limit(self.word),       # the word before has the threshold's rise
@@ -494,7 +494,7 @@ class Lanes(wiring.Component):
             write.addr.eq(Mux(in_reset, sweep, Mux(row_valid_late, at("target", end + 2), used_address))),
         ]
         # Zero is what STEP, POST and a reset leave.
-        rows = self._copies.register("row_valid_late", row_valid)
+        rows = self._copies.register("row", row_valid)
         for lane, (of, row) in enumerate(zip(self._of, rows, strict=True)):
             more = Mux(row, Mux(row_lane[lane], row_total[lane], 0), term[lane])
             with m.If((row | of("mac", 4)) & ~in_reset):
@@ -505,8 +505,8 @@ class Lanes(wiring.Component):
         what that was."""
         written = Signal.like(write.data, name="c4_written", reset_less=True)
         m.d.sync += written.eq(write.data)
-        adds = {n: at("mac", n) | (at("step", n) & ~at("phase", n)) for n in (3, 4)}
-        return self._copies.register("again", (adds[3] & adds[4] & (at("neuron", 3) == at("neuron", 4))) | (
+        touches = {n: at("mac", n) | (at("step", n) & ~at("phase", n)) for n in (3, 4)}
+        return self._copies.register("again", (touches[3] & touches[4] & (at("neuron", 3) == at("neuron", 4))) | (
             row_valid & row_valid_late & (at("target", end + 1) == at("target", end + 2)))), written
 
     def _used(self, at):

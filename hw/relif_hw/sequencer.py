@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
     target : Out(11)
         The class of this tick.
     quiet : In(1)
-        All dispatched instructions have written their results; a cycle late in a compact core.
+        All dispatched instructions have written their results, the last in this cycle; later in a compact core.
     states_ready : In(1)
         All dispatched instructions have read what they need of the state memory, and written their results there.
     live : In(1)
@@ -100,7 +100,7 @@ class Sequencer(wiring.Component):
         instruction = Signal(InstructionLayout) if compact else self.fetched
         part = Signal(range(INSTRUCTION_WORDS))
         next_instruction = Signal()
-        unmet, skip = Signal(), Signal()
+        unmet, passed_over = Signal(), Signal()
         following = Signal.like(address)
 
         m.d.comb += [
@@ -112,11 +112,11 @@ class Sequencer(wiring.Component):
             self.fetch_address.eq(address),
             following.eq(address + Mux(unmet, instruction.skip, 0)),
             unmet.eq((instruction.when & ~flags) != 0),
-            skip.eq(unmet | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
+            passed_over.eq(unmet | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
                              & self.quiet & ~self.live)),
         ]
         # What is scanned must be there; for the rest of what a fence is about, `Issue` holds the words back. With
-        # nothing to learn from, LEARN will be skipped.
+        # nothing to learn from, LEARN will be passed over.
         scannable = Signal()
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
@@ -139,7 +139,7 @@ class Sequencer(wiring.Component):
                                      self.value_index.eq(0)]
                         m.next = "load" if compact else "run"
             with m.State("run"):
-                with m.If(skip):
+                with m.If(passed_over):
                     m.d.comb += next_instruction.eq(1)
                 with m.Elif(instruction.opcode == Opcode.END):
                     with m.If(self.quiet):
@@ -159,7 +159,7 @@ class Sequencer(wiring.Component):
                     with m.If(next_instruction):
                         m.d.sync += address.eq(following + 1)
             if compact:
-                with m.State("begun"):          # or skipped
+                with m.State("begun"):          # or passed over
                     m.next = "work"
                 with m.State("work"):
                     with m.If(self.quiet):

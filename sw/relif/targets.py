@@ -69,6 +69,8 @@ class CycleTarget:
         return f"{self.what.name}, {100 * self.density:g} % spikes, learning{alive}{overhead}"
 
 
+_BETWEEN = ("ERROR goes through the readouts three times before FEEDBACK can begin, whose hashed weights are no words "
+            "of a memory; the start of INTEGRATE and LEARN")
 CYCLE_TARGETS = (
     CycleTarget(preset="lanes64", what=SMALL, density=0.02, counts="overhead", cycles=30,
                 why="TRACE, STEP, ERROR, FEEDBACK and POST have two words each, and need more cycles for the way "
@@ -77,10 +79,8 @@ CYCLE_TARGETS = (
                 why="most ticks have few spikes and no target: TRACE, STEP and the start of each instruction"),
     CycleTarget(preset="lanes128", what=Digits, cycles=180,
                 why="the instructions on neurons, the search for rows, and the way through the pipeline"),
-    CycleTarget(preset="lanes128", what=MIDDLE, density=0.02, alive=True, cycles=1200,
-                why="the instructions on neurons, and FEEDBACK, whose hashed weights are no words of a memory"),
-    CycleTarget(preset="lanes128", what=LARGE, density=0.02, cycles=2100,
-                why="the instructions on neurons, and FEEDBACK, whose hashed weights are no words of a memory"),
+    CycleTarget(preset="lanes128", what=MIDDLE, density=0.02, alive=True, cycles=1200, why=_BETWEEN),
+    CycleTarget(preset="lanes128", what=LARGE, density=0.02, cycles=2100, why=_BETWEEN),
 )
 
 

@@ -146,7 +146,7 @@ WAITS = {
     (Opcode.CLEAR, 0): ({"late"}, {"late", "any"}),
     (Opcode.FEEDBACK, 0): (set(), {"any"}),
     (Opcode.POST, 0): (set(), {"adds", "states", "posts"}),
-    (Opcode.LEARN, 0): ({"late"}, {"late", "states", "posts"}),
+    (Opcode.LEARN, 0): ({"late", "posts"}, {"late", "states", "posts"}),
 }
 
 
@@ -156,7 +156,7 @@ WAITS = {
 def test_what_each_instruction_waits_for(opcode, flags, fence, synaptic):
     expected = WAITS[opcode, flags][fence]
     if synaptic and opcode == Opcode.LEARN and fence:
-        expected = {"late", "any"}
+        expected = {"late", "posts", "any"}
     dut = Issue(CoreConfig(lanes=4, eligibility_words=16 if synaptic else 0))
     held = set()
 
