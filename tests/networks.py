@@ -10,10 +10,10 @@ from relif.compiler import Compiled, compile
 from relif.network import Network
 from relif.rules import FEEDBACKS, LOSSES, PUBLISHED, SURROGATES, EProp, Surrogate
 from relif_hw.config import CoreConfig
-from relif_hw.isa import TickFlag, event_entry, tick_entry, value_entry
+from relif_hw.isa import Opcode, TickFlag, event_entry, tick_entry, value_entry
 from scenarios import IntArray, Load, Scenario, Step
 
-__all__ = ["network_scenario", "random_network", "training_run"]
+__all__ = ["network_scenario", "random_network", "reservoir", "training_run"]
 
 RULES = [(feedback, loss, trace, surrogate) for feedback in FEEDBACKS for loss in LOSSES
          for trace in ("double", "single", "spike") for surrogate in SURROGATES
@@ -95,6 +95,25 @@ def network_scenario(config: CoreConfig, seed: int, steps: int = 8, sizes: int =
         entries.append([*spikes, tick_entry(flags, int(random.integers(compiled.network.output.size)))])
     return Scenario(name=f"network {seed}", config=config, loads=loads(compiled),
                     steps=[Step(entries=e) for e in entries])
+
+
+def reservoir(config: CoreConfig) -> Scenario:
+    """A readout alone learns, from inputs that are silent and from a reservoir: no post factors are made by POST, and
+    the LEARN that comes first, with the fence, finds no row while the errors are still being written."""
+    outputs = min(20, 2 * config.lanes, config.max_outputs)
+    most = min(1.0, largest_range(config))
+    net = Network(dt=1e-3, seed=7)
+    x, h = net.input(2), net.lif(3, tau_mem=20e-3)
+    y = net.readout(outputs, tau_mem=20e-3)
+    net.connect(x, y, range=most, stored="source")
+    net.connect(h, y, range=most, stored="source")
+    net.learn(EProp(rate=2.0**-4))
+    compiled = compile(net, config)
+    assert [i.opcode for i in compiled.program if i.opcode in (Opcode.POST, Opcode.LEARN)] == [Opcode.LEARN] * 2
+    flags = TickFlag.TRAIN | TickFlag.TARGET | TickFlag.SEND
+    steps = [Step(entries=[*(event_entry(compiled.base(h) + i) for i in range(3)), tick_entry(flags, tick)])
+             for tick in range(4)]
+    return Scenario(name="reservoir", config=config, loads=loads(compiled), steps=steps)
 
 
 def training_run(config: CoreConfig, samples: int = 24, rule: str = "dfa") -> tuple[Scenario, Compiled]:

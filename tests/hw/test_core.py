@@ -4,12 +4,14 @@ The scenarios are those of the cocotb benches of the generated Verilog (`tests/s
 more of them; here it is about the ports: who waits for whom.
 """
 
+from dataclasses import replace
+
 import pytest
 from amaranth.sim import Simulator
 from streams import CYCLES, source
 
 from cases import events, first, nothing
-from networks import network_scenario
+from networks import network_scenario, reservoir
 from random_programs import random_scenario
 from relif_hw.config import CoreConfig
 from relif_hw.core import Core
@@ -18,6 +20,8 @@ from scenarios import Lockstep, program_image
 
 CONFIG = CoreConfig(lanes=4, state_bits=16, weight_words=64, state_words=48, neuron_words=12, program_length=40,
                     queue_depth=16, max_outputs=8)
+
+WIDE = replace(CONFIG, lanes=16, state_bits=18, max_outputs=20)
 
 
 class Host:
@@ -83,7 +87,7 @@ def short(scenario, steps):
 
 
 SCENARIOS = [short(first(CONFIG), 4), nothing(CONFIG), short(events(CONFIG), 6), random_scenario(CONFIG, 5, steps=3),
-             network_scenario(CONFIG, 3, steps=3, sizes=6)]
+             network_scenario(CONFIG, 3, steps=3, sizes=6), reservoir(WIDE)]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
