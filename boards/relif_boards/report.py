@@ -77,16 +77,26 @@ ROUNDING = 1e-4
 """nextpnr keeps periods in whole picoseconds: half of one is so much of the period of 100 MHz."""
 
 
-def _domain(net: str, wanted: float, domains: Mapping[str, float]) -> str:
-    """The domain of a clock. Its net may have been given the name of any wire that is part of it: then what it was
-    asked for tells. At the top, `i` is what the buffer of the clock pin gives."""
+def _name(net: str) -> str:
+    """What a clock's net is called for. At the top, `i` is what the buffer of the clock pin gives."""
     wire = net.removeprefix("$glbnet$").split("$")[0]
+    name = wire.split(".")[-1].removeprefix("pll_")
     if wire == "i":
         return "source"
-    name = wire.split(".")[-1].removeprefix("pll_")
-    name = "sync" if name == "clk" else name.removesuffix("_clk")
-    alike = [domain for domain, hz in domains.items() if abs(wanted - hz / 1e6) <= ROUNDING * hz / 1e6]
-    return alike[0] if alike and name not in (*domains, "source") else name
+    return "sync" if name == "clk" else name.removesuffix("_clk")
+
+
+def _names(asked: Mapping[str, float], domains: Mapping[str, float]) -> dict[str, str]:
+    """The domains of nets, by what was asked of these in MHz. A net may have been given the name of any wire that is
+    part of it: then what it was asked for tells, among the domains that no other net is named for."""
+    names = {net: _name(net) for net in asked}
+    left = {domain: hz / 1e6 for domain, hz in domains.items() if domain not in names.values()}
+    for net in asked:
+        alike = [domain for domain, mhz in left.items() if abs(asked[net] - mhz) <= ROUNDING * mhz]
+        if alike and names[net] not in (*domains, "source"):
+            names[net] = alike[0]
+            del left[alike[0]]
+    return names
 
 
 def read_report(path: Path, seed: int, domains: Mapping[str, float]) -> Report:
@@ -94,9 +104,10 @@ def read_report(path: Path, seed: int, domains: Mapping[str, float]) -> Report:
     data = json.loads(path.read_text(encoding="utf-8"))
     paths = {entry["from"].removeprefix("posedge "): (_ends(entry), _wire(entry)) for entry in data["critical_paths"]
              if entry["from"] == entry["to"]}
+    names = _names({net: entry["constraint"] for net, entry in data["fmax"].items()}, domains)
     return Report(
         seed=seed,
         cells={CELLS[kind]: (entry["used"], entry["available"]) for kind, entry in data["utilization"].items()
                if kind in CELLS},
-        clocks=tuple(Clock(_domain(net, entry["constraint"], domains), entry["achieved"], entry["constraint"],
+        clocks=tuple(Clock(names[net], entry["achieved"], entry["constraint"],
                            *paths.get(net, ("", 0.0))) for net, entry in sorted(data["fmax"].items())))

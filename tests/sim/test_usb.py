@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from relif_hw.frames import CORE_VERSION
 from relif_sim.usb_bus import (
     ACK,
     DATA0,
@@ -91,7 +92,7 @@ def test_every_descriptor(bus, high_speed):
     host.reset(high_speed=high_speed)
     assert bus.high_speed == high_speed
     assert not bus.state.configured
-    device = bytes([18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x09, 0x12, 0x01, 0x00, 0x00, 0x02, 1, 2, 3, 1])
+    device = bytes([18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x09, 0x12, 0x01, 0x00, 0x00, CORE_VERSION, 1, 2, 3, 1])
     # A host asks for 64 bytes of it at first, then again at the address that it gives.
     assert host.descriptor(1, length=64) == device
     assert host.descriptor(1, length=8) == device[:8]
