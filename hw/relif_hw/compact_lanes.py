@@ -179,9 +179,10 @@ class CompactLanes(Lanes):
             with m.Elif(self.poke_clear):
                 m.d.sync += result[lane].eq(0)
 
-    def _written(self, m, at, end, row_valid, row_valid_late, write):
+    def _so_far(self, m, at, end, row_valid, row_valid_late, write, read):
         """The gap between rows keeps reads and writes of a word apart."""
-        return None
+        bits = self.config.accumulator_bits
+        return [read.data.word_select(lane, bits) for lane in range(self.config.lanes)]
 
     def _used(self, at):
         return Cat(at("mac", 4), at("step", 4) & ~at("phase", 4), at("post", 4)).any(), at("neuron", 4)

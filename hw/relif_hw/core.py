@@ -158,7 +158,7 @@ class Core(wiring.Component):
             m.d.comb += [scaler.key.eq(key), scaler.feedback_key.eq(keys.feedback_key)]
         m.d.comb += [
             array.word.eq(issue.word), array.valid.eq(to_lanes),
-            issue.pending.eq(array.pending),
+            issue.pending.eq(array.pending),        # errors are post factors too
             issue.pending.any.eq(array.pending.any | error.busy | in_synapses),
             issue.pending.posts.eq(array.pending.posts | error.busy),
         ]

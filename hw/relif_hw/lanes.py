@@ -165,7 +165,7 @@ class Lanes(wiring.Component):
 
         psi = self._surrogates(m, late)
         totals, term, keep = self._multiply(m, at, group_hash, psi)
-        self._accumulate(m, at, c0, totals, term, c4_spikes)
+        end, row_valid = self._accumulate(m, at, c0, totals, term, c4_spikes)
 
         result = [Signal(signed(bits), name=f"c6_result_{lane}", reset_less=True) for lane in range(lanes)]
         self._finish(m, at, works, totals, term, keep, c4_spikes, result)
@@ -200,12 +200,11 @@ class Lanes(wiring.Component):
                 self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
                 self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
             ]
-        self._watch(m, at, p1, p1_valid, late)
+        self._watch(m, at, p1, p1_valid, late, end, row_valid)
         return m
 
-    def _watch(self, m, at, p1, p1_valid, late):
+    def _watch(self, m, at, p1, p1_valid, late, end, row_valid):
         """What is pending: a register tells it of all words but the one that is being issued."""
-        end, row_valid = self._row
         pending = self.pending
 
         def watch(name, concerns, stages):
@@ -459,7 +458,9 @@ class Lanes(wiring.Component):
                     of("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
 
     def _accumulate(self, m, at, c0, totals, term, c4_spikes):
-        """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree."""
+        """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree.
+
+        Returns the stage at which a word's sum is there, and whether a row's is, a cycle later."""
         config = self.config
         lanes, total_bits = config.lanes, config.accumulator_bits
         m.submodules.accumulators = memory = Memory(
@@ -471,17 +472,11 @@ class Lanes(wiring.Component):
         m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
         row_lane = Signal(lanes)
         m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
-        self._row = end, row_valid
 
         step_read = at("step", 3) & ~at("phase", 3)
         used, used_address = self._used(at)
-        before = self._written(m, at, end, row_valid, row_valid_late, write)
-        for lane in range(lanes):
-            total = read.data.word_select(lane, total_bits)
-            if before is not None:
-                again, written = before
-                total = Mux(again[lane], written.word_select(lane, total_bits), total)
-            m.d.comb += totals[lane].eq(total.as_signed())
+        for lane, sum_so_far in enumerate(self._so_far(m, at, end, row_valid, row_valid_late, write, read)):
+            m.d.comb += totals[lane].eq(sum_so_far.as_signed())
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
@@ -499,15 +494,17 @@ class Lanes(wiring.Component):
             more = Mux(row, Mux(row_lane[lane], row_total[lane], 0), term[lane])
             with m.If((row | of("mac", 4)) & ~in_reset):
                 m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
+        return end, row_valid
 
-    def _written(self, m, at, end, row_valid, row_valid_late, write):
-        """Whether, lane by lane, what has been read was written in that cycle, by the word or the row before; and
-        what that was."""
+    def _so_far(self, m, at, end, row_valid, row_valid_late, write, read):
+        """Each lane's accumulator: what has been read, or what was written in that cycle, by the word or row before."""
         written = Signal.like(write.data, name="c4_written", reset_less=True)
         m.d.sync += written.eq(write.data)
         touches = {n: at("mac", n) | (at("step", n) & ~at("phase", n)) for n in (3, 4)}
-        return self._copies.register("again", (touches[3] & touches[4] & (at("neuron", 3) == at("neuron", 4))) | (
-            row_valid & row_valid_late & (at("target", end + 1) == at("target", end + 2)))), written
+        again = self._copies.register("again", (touches[3] & touches[4] & (at("neuron", 3) == at("neuron", 4))) | (
+            row_valid & row_valid_late & (at("target", end + 1) == at("target", end + 2))))
+        return [Mux(again[lane], written.word_select(lane, self.config.accumulator_bits),
+                    read.data.word_select(lane, self.config.accumulator_bits)) for lane in range(self.config.lanes)]
 
     def _used(self, at):
         """Whether a word of accumulators has been used, and is written; which one."""

@@ -201,11 +201,11 @@ class Scanner(wiring.Component):
                  "values": values}
         if not self.config.compact:
             valid, take, known = self._choose(m, s1_valid, s1_take, known)
-        last, word, sparse, rows, context, values = known.values()
-        with m.If(sparse):
+        last, word, context, values = (known[name] for name in ("last", "word", "context", "values"))
+        with m.If(known["sparse"]):
             m.d.comb += marks.eq(Cat(values.word_select(lane, bits).any() for lane in range(lanes)))
         with m.Else():
-            m.d.comb += marks.eq(Cat(lane < rows for lane in range(lanes)))
+            m.d.comb += marks.eq(Cat(lane < known["rows"] for lane in range(lanes)))
 
         s5 = Signal(item_layout(self.config), reset_less=True)
         s5_valid, s5_take, s5_value = Signal(), Signal(), Signal()
