@@ -1,6 +1,6 @@
 """Issue: turns each row into words for the lanes, one per cycle."""
 
-from amaranth import Array, Module, Mux, Signal, Value, signed
+from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,28 +8,10 @@ from .arithmetic import InstructionLayout, constant
 from .config import CoreConfig
 from .isa import Flag, Opcode
 from .numerics import GROUP_STEP, HASH_MASK
+from .pending import PENDING, is_late
 from .scaler import is_scaled, row_layout
 
-__all__ = ["PENDING", "Issue", "is_late", "word_layout"]
-
-PENDING = data.StructLayout({
-    "any": 1,
-    "late": 1,      # a word that comes to c0 two cycles after it was issued, and could meet another one there
-    "sums": 1,      # sums by target
-    "adds": 1,      # what is added to accumulators
-    "states": 1,
-    "posts": 1,
-})
-"""Whether what has been issued has still to be written, so that a word of the next cycle would come too early."""
-
-
-def is_late(word: data.View) -> Value:
-    """Whether words of that instruction come to c0 two cycles later, with their hash or surrogate.
-
-    Behind each other they meet nothing, but for a hash behind POST: there the program has a fence.
-    """
-    return (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.POST) | (
-        (word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.HASHED) != 0))
+__all__ = ["Issue", "word_layout"]
 
 
 def word_layout(config: CoreConfig) -> data.StructLayout:

@@ -24,8 +24,9 @@ from .arithmetic import APART, Stages, aligned, saturated
 from .config import CoreConfig
 from .copies import Copies
 from .isa import Flag, Opcode
-from .issue import PENDING, is_late, word_layout
+from .issue import word_layout
 from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
+from .pending import PENDING, is_late, watch
 from .random import GroupHash, lane_random
 
 __all__ = ["Lanes"]
@@ -200,47 +201,9 @@ class Lanes(wiring.Component):
                 self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
                 self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
             ]
-        self._watch(m, at, p1, p1_valid, late, end, row_valid)
+        watch(m, self.pending, at, (self.word, self.valid), (p1, p1_valid), late, end, row_valid,
+              compact=config.compact)
         return m
-
-    def _watch(self, m, at, p1, p1_valid, late, end, row_valid):
-        """What is pending: a register tells it of all words but the one that is being issued."""
-        pending = self.pending
-
-        def watch(name, concerns, stages):
-            """Words that it `concerns`, from when they are issued until they leave the last of the stages of
-            `{what: last stage}`, from where on they are in time."""
-            now, waiting = self.valid & concerns(self.word), p1_valid & concerns(p1)
-            on_their_way = Signal(name=f"{name}_on_their_way")
-            m.d.sync += on_their_way.eq(Cat(now, waiting, *(
-                at(what, n) for what, last in stages.items() for n in range(last))).any())
-            m.d.comb += pending[name].eq(now | on_their_way)
-
-        def sums(word):
-            return (word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.BY_TARGET) != 0)
-
-        def adds(word):
-            return (((word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.BY_TARGET) == 0))
-                    | (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.REGULATE))
-
-        def states(word):
-            return (word.opcode == Opcode.STEP) | (word.opcode == Opcode.TRACE) | (word.opcode == Opcode.CLEAR)
-
-        # What is written in this cycle is read in the next. POST is told apart by zeros once they are written.
-        drained = 6 if self.config.compact else 5
-        on_their_way = Signal(name="any_on_their_way")
-        m.d.sync += on_their_way.eq(Cat(
-            self.valid, p1_valid, *(at("valid", n) for n in range(drained)), at("post", 5),
-            *(at("tree", n) for n in range(4, end)), at("tree", end) & at("last", end), row_valid).any())
-        m.d.comb += pending.any.eq(self.valid | on_their_way)
-        if self.config.compact:
-            return
-        m.d.comb += pending.late.eq((self.valid & late) | p1_valid)
-        # STEP reads sums at c3, POST at c0, two cycles after it was issued; others what they need when they are.
-        watch("sums", sums, {"tree": end - 2})
-        watch("adds", adds, {"mac": 1})
-        watch("states", states, {"decay": 5, "clear_state": 5})
-        watch("posts", lambda word: word.opcode == Opcode.POST, {"post": 5})
 
     def _stages(self, m, stages, c0, c0_valid, works, ways):
         """`at(name, n)`: what is known at stage n of its word. `self._of[lane]`: the same for that lane."""

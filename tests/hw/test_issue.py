@@ -7,8 +7,9 @@ from streams import simulate, source
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
-from relif_hw.issue import PENDING, Issue
+from relif_hw.issue import Issue
 from relif_hw.numerics import GROUP_STEP, HASH_MASK
+from relif_hw.pending import PENDING
 
 BITS = 18
 CONTEXTS = CoreConfig().contexts

@@ -9,9 +9,9 @@ from streams import simulate
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
-from relif_hw.issue import PENDING
 from relif_hw.lanes import Lanes
 from relif_hw.numerics import GROUP_STEP, HASH_MASK, SURROGATE_ENTRIES, finish, lane_feedback, lane_random
+from relif_hw.pending import PENDING
 
 WORDS = 16
 CONFIGS = {
