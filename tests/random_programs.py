@@ -191,13 +191,19 @@ class _Network:
         if self.config.synaptic:
             self._emit(Opcode.CLEAR, TickFlag.RESET, flags=Flag.SYNAPTIC, a=1, rows=self.config.eligibility_words - 1)
         self._emit(Opcode.CLEAR, TickFlag.RESET, fence=True, flags=Flag.SPIKES, c=self.neuron_words - 1, rows=1)
-        by_target = False
+        summed = {id(p.target) for p in self.projections if p.by_target}      # sums by target lead there
         for p in self.projections:
-            self._emit(Opcode.INTEGRATE, fence=by_target and not p.by_target, a=p.source.base, b=p.base,
+            self._emit(Opcode.INTEGRATE, a=p.source.base, b=p.base,
                        c=p.target.base, words=p.words, flags=Flag.BY_TARGET if p.by_target else 0,
                        x=self._gain(p), rows=p.target.size if p.by_target else p.source.words)
-            by_target = p.by_target
-        self._hashed()
+        if self._hashed():
+            summed.add(id(self.output))
+        learning = any(p.traces for p in self.projections)
+        steps = {id(p): self._step(p, summed) for p in [*self.hidden, self.output]}
+        early = learning and self._chance(0.7)
+        if early:                           # while the errors are worked out, the lanes go on
+            self._emit(Opcode.STEP, TickFlag.TARGET, **steps[id(self.output)])
+            self._error()
         for t in self.traces:
             self._emit(Opcode.TRACE, TickFlag.TRAIN, stream=self._stream(),
                        flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), rows=t.source.words,
@@ -210,13 +216,15 @@ class _Network:
         if first:
             self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
         for n, p in enumerate([*self.hidden, self.output]):
-            flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
-            self._emit(Opcode.STEP, fence=n == 0 and bool(adaptive), stream=self._stream(), rows=p.words, a=p.state,
-                       c=p.base, b=p.rise or 0, flags=flags | self._adaptive(p),
-                       x=self._leak(), y=self._leak(), z=self._unit())
+            step = steps[id(p)]
+            if early and p is self.output:
+                step = {**step, "flags": step["flags"] | Flag.UNTARGETED}
+            self._emit(Opcode.STEP, fence=n == 0 and bool(adaptive), **step)
         if not first:
             self._emit(Opcode.CLEAR, flags=Flag.SPIKES, c=0, rows=input_words)
-        if any(p.traces for p in self.projections):
+        if learning:
+            if not early:
+                self._error()
             self._write_learning()
         sends = [self.output, *self.hidden, *self.inputs][:3]
         for n, p in enumerate(sends):
@@ -227,43 +235,58 @@ class _Network:
         self.program = [i if self._chance(0.1) else chained
                         for i, chained in zip(self.program, with_skips(self.program), strict=True)]
 
-    def _hashed(self) -> None:
+    def _step(self, p: Population, summed: set[int]) -> dict[str, int]:
+        """The fields of a population's STEP."""
+        flags = Flag.LEAKY if p is self.output else Flag.RESET_ZERO if self._chance(0.5) else 0
+        waits = id(p) in summed or self._chance(0.1)
+        return {"stream": self._stream(), "rows": p.words, "a": p.state, "c": p.base, "b": p.rise or 0,
+                "flags": flags | self._adaptive(p) | (Flag.BY_TARGET if waits else 0),
+                "x": self._leak(), "y": self._leak(), "z": self._unit()}
+
+    def _error(self) -> None:
+        top, out = (1 << self.config.state_bits - 1) - 1, self.output
+        softmax, analog = self._chance(0.6), self._chance(0.4)
+        self._emit(Opcode.ERROR, TickFlag.TARGET, fence=True, a=out.state,
+                   flags=(Flag.SOFTMAX if softmax else 0) | (Flag.ANALOG if analog else 0),
+                   c=out.base, rows=out.size, x=self._pick(0, 1477, top, int(self.random.integers(top))),
+                   y=self._pick(-top - 1, top, 1 << self.config.state_fraction) & MASK,
+                   z=self._pick(0, 0, 0, 1, 1, 1 << self.config.state_fraction - 4,
+                                1 << self.config.state_fraction - 1, top))
+
+    def _hashed(self) -> bool:
         """Now and then hashed weights from a population to the output, in what the sums leave."""
         sources = [*self.inputs, *self.hidden]
         source = sources[int(self.random.integers(len(sources)))]
         share = ((1 << self.config.accumulator_bits - 1) - 1) // (len(self.projections) + 1) // source.size
         if not self._chance(0.4) or len(self.projections) == 8:
-            return
+            return False
         self._emit(Opcode.INTEGRATE, flags=Flag.BY_TARGET | Flag.HASHED, stream=self._pick(0, 255),
                    a=source.base, c=self.output.base, words=source.words, rows=self.output.size,
                    x=self._pick(1, min(share, (1 << self.config.state_bits - 1) - 1)))
+        return True
 
     def _write_learning(self) -> None:
         config, out = self.config, self.output
         mixed = len({p.apart for p in self.hidden}) > 1       # an instruction that is skipped takes its fence with it
-        softmax = self._chance(0.6)
         top = (1 << config.state_bits - 1) - 1
         if self._chance(0.5):
             for n, p in enumerate(self.hidden):
                 self._emit(Opcode.REGULATE, self._when(p), fence=n == 0 or mixed, rows=p.words, a=p.state, c=p.base,
                            x=self._pick(0, 1, top, -top, int(self.random.integers(-top, top))) & MASK,
                            z=self._pick(0, top, -top, int(self.random.integers(-top, top))) & MASK)
-        analog = self._chance(0.4)
-        self._emit(Opcode.ERROR, TickFlag.TARGET, fence=True, a=out.state,
-                   flags=(Flag.SOFTMAX if softmax else 0) | (Flag.ANALOG if analog else 0),
-                   c=out.base, rows=out.size, x=self._pick(0, 1477, top, int(self.random.integers(top))),
-                   y=self._pick(-top - 1, top, 1 << config.state_fraction) & MASK,
-                   z=self._pick(0, 0, 0, 1, 1, 1 << config.state_fraction - 4, 1 << config.state_fraction - 1, top))
+        streamed = self._chance(0.7)
         for n, p in enumerate(self.hidden):
             back = [q for q in self.projections if q.source is p and q.target is out and q.by_target]
             hashed = not back or self._chance(0.3)
-            self._emit(Opcode.FEEDBACK, self._when(p), fence=n == 0 or mixed, flags=Flag.HASHED if hashed else 0,
+            self._emit(Opcode.FEEDBACK, self._when(p),
+                       flags=(Flag.HASHED if hashed else 0) | (Flag.STREAMED if streamed else 0),
                        stream=self._pick(n, 255), words=p.words, rows=out.words, a=out.base, c=p.base,
+                       y=out.size if streamed else 0,
                        b=0 if hashed else back[0].base, x=self._mantissa(), shift=self._shift(8, 18))
+            streamed = False                # of those that run at the same ticks, one
         factored = [q for q in self.projections if q.traces is not None and not self._is_synaptic(q)]
         early = [q for q in factored if q.by_target and q.target is out and self._chance(0.8)]
-        # Behind a FEEDBACK that runs whenever they do, which has had the fence.
-        self._factored(early, fence=all(self._when(p) != TickFlag.TARGET for p in self.hidden))
+        self._factored(early, fence=False)
         for n, p in enumerate(self.hidden):
             self._emit(Opcode.POST, TickFlag.TRAIN if p.apart else TickFlag.TARGET, fence=n == 0 or mixed,
                        stream=self._stream(), a=p.state, b=p.rise or 0, c=p.base, rows=p.words,

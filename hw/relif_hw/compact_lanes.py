@@ -176,10 +176,8 @@ class CompactLanes(Lanes):
                     Mux(fits, total[:bits], Cat((~total[-1]).replicate(bits - 1), total[-1])))
             with m.Elif(self.poke_lane[lane]):
                 m.d.sync += result[lane].eq(self.poke_value)
-            with m.Elif(self.poke_clear):
-                m.d.sync += result[lane].eq(0)
 
-    def _so_far(self, m, at, end, row_valid, row_valid_late, write, read):
+    def _so_far(self, m, reads, writes, write, read):
         """The gap between rows keeps reads and writes of a word apart."""
         bits = self.config.accumulator_bits
         return [read.data.word_select(lane, bits) for lane in range(self.config.lanes)]

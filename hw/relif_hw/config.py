@@ -132,7 +132,7 @@ class CoreConfig:
     @property
     def contexts(self) -> int:
         """Instructions that may be on their way at once."""
-        return 1 if self.compact else 4
+        return 1 if self.compact else 8
 
     @property
     def context_bits(self) -> int:

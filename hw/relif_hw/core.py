@@ -8,7 +8,7 @@
                                                         └─► synapses ─► eligibility, weights (synaptic cores)
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
@@ -18,6 +18,7 @@ from .arithmetic import APART, InstructionLayout
 from .compact import Hasher, SerialScaler
 from .compact_lanes import CompactLanes
 from .config import CoreConfig
+from .copies import Copies
 from .error import ErrorUnit
 from .isa import INSTRUCTION_WORDS, Flag, Opcode, Register, Space
 from .issue import Issue
@@ -91,6 +92,9 @@ class Core(wiring.Component):
         m.submodules.state = state = Memory(shape=lanes * bits, depth=config.state_words, init=[], attrs=APART)
         m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=APART)
         m.submodules.spikes = spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
+        if not config.compact:              # those of the lanes, which read while the scanner does
+            m.submodules.lanes_spikes = lanes_spikes = Memory(
+                shape=lanes, depth=config.neuron_words, init=[], attrs=APART)
         reads = {
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
             Source.POST: (post.read_port(), array.post_enable, array.post_address),
@@ -124,7 +128,7 @@ class Core(wiring.Component):
             scanner.weights.eq(weights.read_data), array.weights.eq(weights.read_data),
             scanner.state.eq(reads[Source.STATE][0].data), array.state.eq(reads[Source.STATE][0].data),
             scanner.post.eq(reads[Source.POST][0].data), array.post.eq(reads[Source.POST][0].data),
-            scanner.spikes.eq(spikes_read.data), array.spikes.eq(spikes_read.data),
+            scanner.spikes.eq(spikes_read.data),
         ]
 
         # The path of a row.
@@ -140,14 +144,23 @@ class Core(wiring.Component):
                 synapses.write_psi_address.eq(array.write_psi_address),
                 scanner.eligibility.eq(data), synapses.eligibility.eq(data),
             ]
-        connect(m, scanner.items, scaler.i)
+        items = scanner.items
         connect(m, scaler.o, issue.i)
-        for c in range(config.contexts):
-            if not config.compact:
-                m.d.comb += [scaler.contexts[c].eq(scanner.contexts[c]), issue.contexts[c].eq(scanner.contexts[c])]
+        if config.compact:
+            connect(m, items, scaler.i)
+        else:
+            waits = scanner.streamed & ~error.errors.valid
+            m.d.comb += [
+                scaler.i.payload.eq(items.payload), scaler.i.valid.eq(items.valid & ~waits),
+                items.ready.eq(scaler.i.ready & ~waits), error.errors.ready.eq(
+                    scanner.streamed & items.valid & scaler.i.ready),
+            ]
+            with m.If(scanner.streamed):
+                m.d.comb += scaler.i.payload.value.eq(error.errors.payload)
+        instructions = [(scaler.instruction, items.payload.context), (issue.instruction, scaler.o.payload.context)]
         if config.compact:                  # rows are of the program alone
             m.d.comb += [
-                issue.contexts[0].eq(sequencer.dispatch.payload), scaler.instruction.eq(sequencer.dispatch.payload),
+                *(instruction.eq(sequencer.dispatch.payload) for instruction, _ in instructions),
                 scaler.done.eq(keys.done), scaler.hash.eq(keys.hash),
                 keys.start.eq(scaler.start), keys.feedback.eq(scaler.feedback), keys.offset.eq(scaler.offset),
             ]
@@ -166,14 +179,21 @@ class Core(wiring.Component):
         # Values: to the error unit or the sender.
         values = scanner.values
         instruction = Signal(InstructionLayout)
-        to_error = Signal()
+        if config.compact:
+            m.d.comb += instruction.eq(scanner.i.payload)
+        else:
+            # The contexts' instructions: three see one in the cycle in which they get something of its context.
+            m.submodules.contexts = contexts = Memory(shape=InstructionLayout, depth=config.contexts, init=[])
+            load = contexts.write_port()
+            m.d.comb += [load.en.eq(scanner.load), load.addr.eq(scanner.context), load.data.eq(scanner.i.payload)]
+            for seen, context in (*instructions, (instruction, values.payload.context)):
+                port = contexts.read_port(domain="comb")
+                m.d.comb += [port.addr.eq(context), seen.eq(port.data)]
         m.d.comb += [
-            instruction.eq(Array(scanner.contexts)[values.payload.context]),
-            to_error.eq(instruction.opcode == Opcode.ERROR),
             error.i.payload.eq(values.payload), sender.i.payload.eq(values.payload),
             error.instruction.eq(instruction), sender.instruction.eq(instruction),
-            error.i.valid.eq(values.valid & to_error), sender.i.valid.eq(values.valid & ~to_error),
-            values.ready.eq(Mux(to_error, error.i.ready, sender.i.ready)),
+            error.i.valid.eq(values.valid & scanner.to_error), sender.i.valid.eq(values.valid & ~scanner.to_error),
+            values.ready.eq(Mux(scanner.to_error, error.i.ready, sender.i.ready)),
             error.target.eq(sequencer.target),
             scanner.done.eq(issue.done | Mux(
                 values.valid & values.ready & values.payload.end, 1 << values.payload.context, 0)),
@@ -195,8 +215,18 @@ class Core(wiring.Component):
                 scanner.i.payload.eq(sequencer.dispatch.payload), scanner.i.valid.eq(sequencer.dispatch.valid),
                 sequencer.dispatch.ready.eq(scanner.i.ready),
             ]
-        m.d["sync" if config.compact else "comb"] += sequencer.quiet.eq(quiet)
-        m.d.comb += sequencer.states_ready.eq(~(to_issue | issue.pending.states))
+        if config.compact:
+            m.d.sync += sequencer.quiet.eq(quiet)
+            m.d.comb += sequencer.settled.eq(sequencer.quiet)
+        else:
+            m.d.comb += [
+                sequencer.quiet.eq(quiet),
+                sequencer.settled.eq(~(to_issue | issue.pending.soon | issue.pending.posts | in_synapses)),
+                sequencer.spikes_ready.eq(~issue.pending.spikes),
+                # A word that is issued in this cycle is before a scan that begins in the next.
+                sequencer.states_ready.eq(~(scanner.busy | (issue.busy & ~issue.last) | issue.pending.states)),
+                sequencer.errors_ready.eq(~(scanner.errors | error.busy)),
+            ]
         with m.If(sequencer.begin):
             m.d.sync += live.eq(0)
         with m.Elif(array.live | error.live):
@@ -211,12 +241,8 @@ class Core(wiring.Component):
         connect(m, wiring.flipped(self.wdata), access.wdata)
         connect(m, wiring.flipped(self.rdata), access.rdata)
 
-        # Writes: results of the lanes; words of the host and of the error unit, poked into them.
-        m.d.comb += [
-            array.poke_lane.eq(access.poke_lane | error.poke_lane),
-            array.poke_value.eq(Mux(error.busy, error.poke_value, access.poke_value)),
-            array.poke_clear.eq(error.poke_clear),
-        ]
+        # Writes: results of the lanes; words of the host, poked into them; errors, one by one, to the post factors.
+        m.d.comb += [array.poke_lane.eq(access.poke_lane), array.poke_value.eq(access.poke_value)]
         results = Cat(array.result)
         memories = [(state.write_port(), Space.STATE, array.write_state, array.write_state_address, results)]
         weight_write, weight_address = array.write_weights, array.write_weights_address
@@ -242,12 +268,19 @@ class Core(wiring.Component):
             weights.write_enable.eq(weight_write | committed), weights.write_data.eq(weight_word),
             weights.write_address.eq(Mux(committed, access.address, weight_address)),
         ]
-        post_write = post.write_port()
+        post_write = post.write_port(granularity=bits)
         committed = access.write & (access.space == Space.POST)
+        copies = Copies(m, lanes, apart=not config.compact)
+        put, put_lanes, put_address = Signal(), Signal(lanes), Signal(16)
+        m.d.sync += [put.eq(error.write.any()), put_lanes.eq(error.write), put_address.eq(error.address)]
+        puts, values = copies.register("put", error.write.any()), copies.register("error", error.value)
+        chosen = Signal(lanes)
+        m.d.sync += chosen.eq(error.lane)
         m.d.comb += [
-            post_write.en.eq(array.write_post | error.write | committed), post_write.data.eq(results),
-            post_write.addr.eq(Mux(committed, access.address, Mux(
-                error.write, error.address, array.write_neuron_address))),
+            post_write.en.eq((array.write_post | committed).replicate(lanes) | put_lanes),
+            post_write.addr.eq(Mux(committed, access.address, Mux(put, put_address, array.write_neuron_address))),
+            post_write.data.eq(Cat(
+                Mux(puts[lane], Mux(chosen[lane], values[lane], 0), array.result[lane]) for lane in range(lanes))),
         ]
 
         # Spikes are also set by events: a word is read, and written with the spike one cycle later.
@@ -265,15 +298,25 @@ class Core(wiring.Component):
         m.d.comb += [
             error.value_write.eq((sequencer.value_valid & value_in_range) | access.target_write),
             error.value_address.eq(Mux(access.busy, access.address, sequencer.value_index)),
-            error.value.eq(Mux(access.busy, access.target_value, sequencer.value)),
+            error.target_value.eq(Mux(access.busy, access.target_value, sequencer.value)),
             access.target_data.eq(error.value_data),
         ]
         committed = access.write & (access.space == Space.SPIKES)
+        scans = scanner.read_enable & (scanner.read_source == Source.SPIKES)
+        if config.compact:
+            m.d.comb += [
+                spikes_read.en.eq(event | array.spikes_enable | scans), array.spikes.eq(spikes_read.data),
+                spikes_read.addr.eq(Mux(event, event_word, Mux(
+                    array.spikes_enable, array.spikes_address, scanner.read_address))),
+            ]
+        else:
+            read, write = lanes_spikes.read_port(), lanes_spikes.write_port()
+            m.d.comb += [
+                spikes_read.en.eq(event | scans), spikes_read.addr.eq(Mux(event, event_word, scanner.read_address)),
+                read.en.eq(array.spikes_enable), read.addr.eq(array.spikes_address), array.spikes.eq(read.data),
+                write.en.eq(spikes_write.en), write.addr.eq(spikes_write.addr), write.data.eq(spikes_write.data),
+            ]
         m.d.comb += [
-            spikes_read.en.eq(event | array.spikes_enable
-                              | (scanner.read_enable & (scanner.read_source == Source.SPIKES))),
-            spikes_read.addr.eq(Mux(event, event_word, Mux(
-                array.spikes_enable, array.spikes_address, scanner.read_address))),
             spikes_write.en.eq(event_late | array.write_spikes | committed),
             spikes_write.addr.eq(Mux(event_late, event_address, Mux(
                 committed, access.address, array.write_neuron_address))),

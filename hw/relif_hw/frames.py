@@ -25,7 +25,7 @@ __all__ = [
 
 PROTOCOL_VERSION = 3
 """Of frames; a host talks only to boards of its own."""
-CORE_VERSION = 3
+CORE_VERSION = 4
 """Of instructions, memories and what they compute; a host talks only to cores of its own."""
 
 

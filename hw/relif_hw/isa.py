@@ -51,9 +51,14 @@ class Flag(IntFlag):
     """The `flags` field; bits mean different things to different instructions."""
 
     BY_TARGET = 1
-    """INTEGRATE, LEARN: the projection is stored with a row per target."""
+    """INTEGRATE, LEARN: the projection is stored with a row per target. STEP: such an INTEGRATE leads here, and its
+    sums are waited for."""
     WIDE = 2
     """TRACE: two exponentials, first Q then P. LEARN: the trace is every second state word."""
+    UNTARGETED = 2
+    """STEP: not in a tick with TARGET, in which another one has been run earlier."""
+    STREAMED = 2
+    """FEEDBACK: of the errors of the ERROR before, which are `y` in number, one by one as they are found."""
     RESET_ZERO = 4
     """STEP: a spike resets to zero, not by subtraction."""
     LEAKY = 8

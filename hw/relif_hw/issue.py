@@ -1,6 +1,6 @@
 """Issue: turns each row into words for the lanes, one per cycle."""
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,9 +53,9 @@ class Issue(wiring.Component):
     are those of their phases; the words then alternate between the phases, beginning as soon as the
     first row is there. Where thresholds adapt, the word of their rise goes right before the last phase.
 
-    A word that would meet a late one waits; so does a STEP until the sums by target are there, and a LEARN until the
-    post factors are. An instruction with a fence waits for what it reads or adds to, if that can be told; else for
-    everything.
+    A word that would meet a late one or a row's sum waits; so does a STEP of a population with sums by target until
+    these are there, and a LEARN until the post factors are. An instruction with a fence waits for what it reads or adds
+    to, if that can be told; else for everything.
 
     In a compact core the instruction stays as it is until its last word has been written, and rows do not overlap
     where their words are written to memory, so that a word is mostly its addresses.
@@ -67,12 +67,15 @@ class Issue(wiring.Component):
     Members
     -------
     i : In(stream of row_layout)
-    contexts : In(InstructionLayout).array(config.contexts)
+    instruction : In(InstructionLayout)
+        Of the row at `i`; in a compact core of that whose words are issued.
     pending : In(PENDING)
         Of the lanes, the error unit and the synapses.
     done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
+    last : Out(1)
+        No word will follow that of this cycle, unless a row does.
     held : Out(1)
         The next instruction waits for what is pending.
     word : Out(word_layout), valid : Out(1), ready : In(1)
@@ -83,10 +86,11 @@ class Issue(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(row_layout(config))),
-            "contexts": In(InstructionLayout).array(config.contexts),
+            "instruction": In(InstructionLayout),
             "pending": In(PENDING),
             "done": Out(config.contexts),
             "busy": Out(1),
+            "last": Out(1),
             "held": Out(1),
             "word": Out(word_layout(config)),
             "valid": Out(1),
@@ -104,7 +108,7 @@ class Issue(wiring.Component):
         row_valid, row_ready = Signal(), Signal()
         incoming = self.i.payload
         if compact:
-            row, new = incoming, self.contexts[0]
+            row, new = incoming, self.instruction
             m.d.comb += [
                 row_valid.eq(self.i.valid & ~incoming.end), self.i.ready.eq(incoming.end | row_ready),
             ]
@@ -119,7 +123,7 @@ class Issue(wiring.Component):
                 m.d.sync += next_first.eq(1)
             with m.Elif(self.i.valid & self.i.ready):
                 m.d.sync += [
-                    row_valid.eq(1), row.eq(incoming), new.eq(Array(self.contexts)[incoming.context]),
+                    row_valid.eq(1), row.eq(incoming), new.eq(self.instruction),
                     first.eq(next_first), next_first.eq(0),
                 ]
         # An end passes at once: nothing of its context is needed any more.
@@ -139,12 +143,14 @@ class Issue(wiring.Component):
         limit, limit_address = Signal(), Signal(config.state_address_bits)
 
         last_word, take, start = Signal(), Signal(), Signal()
+        meeting = Signal()                    # words that use accumulators
         m.d.comb += [
             limit.eq(adaptive & final & ~limited),
             last_word.eq((left == 1) & final & ~limit),
             take.eq(row_valid & row_ready),
             self.busy.eq(running | (0 if compact else row_valid)),
-            self.valid.eq(running & ~(phase & half)),
+            self.last.eq(running & self.valid & last_word & (0 if compact else ~row_valid)),
+            self.valid.eq(running & ~(phase & half) & ~(meeting & self.pending.meets)),
             self.word.eq(word),
             self.word.last.eq(last_word),
             self.word.phase.eq(phase),
@@ -169,12 +175,15 @@ class Issue(wiring.Component):
             blocked, free = Signal(), Signal()
             with m.Switch(new.opcode):
                 with m.Case(Opcode.STEP):
-                    m.d.comb += blocked.eq(pending.sums | (new.fence & pending.any))
+                    by_target = (new.flags & Flag.BY_TARGET) != 0
+                    m.d.comb += blocked.eq((by_target & pending.sums) | (new.fence & (pending.states | pending.sums)))
+                with m.Case(Opcode.REGULATE):
+                    m.d.comb += blocked.eq(new.fence & (pending.states | pending.sums | pending.adds))
                 with m.Case(Opcode.POST):
                     m.d.comb += blocked.eq(new.fence & (pending.adds | pending.states | pending.posts))
                 with m.Case(Opcode.LEARN):          # that had the fence may have found no row
                     m.d.comb += blocked.eq(
-                        pending.posts | (new.fence & (pending.any if config.synaptic else pending.states)))
+                        pending.posts | pending.states | (new.fence & (pending.any if config.synaptic else 0)))
                 with m.Default():
                     m.d.comb += blocked.eq(new.fence & pending.any)
             m.d.comb += [
@@ -226,7 +235,10 @@ class Issue(wiring.Component):
                 m.d.sync += (hash_0 if compact else hash_1).eq(row.hash)
             with m.Else():
                 m.d.comb += start.eq(1)
-        pair = Signal()
+        pair, meets = Signal(), Signal()
+        if not compact:
+            m.d.comb += meets.eq((new.opcode == Opcode.STEP) | (new.opcode == Opcode.REGULATE) | (
+                (new.opcode == Opcode.INTEGRATE) & ~by_target))
         neurons = (new.opcode == Opcode.STEP) | (new.opcode == Opcode.POST)
         # What is no word is loaded too: whether it is one is known late, and this far away.
         load = start if compact else free
@@ -241,7 +253,7 @@ class Issue(wiring.Component):
             m.d.sync += [running.eq(1), half.eq(pair)]
         with m.If(load):
             m.d.sync += [
-                phase.eq(0), two_phases.eq(pair),
+                phase.eq(0), two_phases.eq(pair), meeting.eq(meets),
                 hash_0.eq(row.hash), state_step.eq(1), left.eq(new.words), scalar_1.eq(constant(new.y, bits)),
                 word.opcode.eq(new.opcode), word.flags.eq(new.flags), word.weight.eq(row.weight),
                 word.neuron.eq(new.c),

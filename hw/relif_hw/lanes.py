@@ -35,8 +35,8 @@ __all__ = ["Lanes"]
 class Lanes(wiring.Component):
     """Works on one word per cycle.
 
-    The results of a word wait in the lanes' result registers for the write; the host's writes and
-    the error unit's use the same registers, lane by lane (`poke`), while the lanes are idle.
+    The results of a word wait in the lanes' result registers for the write; the host's writes use the same
+    registers, lane by lane (`poke`), while the lanes are idle.
 
     Parameters
     ----------
@@ -58,9 +58,8 @@ class Lanes(wiring.Component):
         POST with SYNAPTIC: the surrogate derivatives of a word of neurons.
     live : Out(1)
         A post factor that is not zero is being written.
-    poke_lane : In(lanes), poke_value : In(signed), poke_clear : In(1)
-        Put a value into the result registers of the lanes named, zero into all others if `poke_clear`: a cycle late,
-        but for a compact core.
+    poke_lane : In(lanes), poke_value : In(signed)
+        Put a value into the result registers of the lanes named: a cycle late, but for a compact core.
     table_write, table_read, table_address, table_value, table_data :
         Host access to the surrogate tables (written alike in all lanes).
     """
@@ -84,7 +83,7 @@ class Lanes(wiring.Component):
             "psi": Out(lanes * SURROGATE_BITS),
             "result": Out(signed(bits)).array(lanes), "result_spikes": Out(lanes),
             "live": Out(1),
-            "poke_lane": In(lanes), "poke_value": In(signed(bits)), "poke_clear": In(1),
+            "poke_lane": In(lanes), "poke_value": In(signed(bits)),
             "table_write": In(1), "table_read": In(1), "table_address": In(range(self.table_entries)),
             "table_value": In(SURROGATE_BITS), "table_data": Out(SURROGATE_BITS),
         })
@@ -248,8 +247,7 @@ class Lanes(wiring.Component):
             m.d.sync += began.eq(Cat(kept.any() for kept in keep))
         poked = Signal(lanes)
         m.d.sync += poked.eq(self.poke_lane)
-        poke_values, poke_clears = (self._copies.register(name, getattr(self, name))
-                                    for name in ("poke_value", "poke_clear"))
+        poke_values = self._copies.register("poke_value", self.poke_value)
         for lane, of in enumerate(self._of):
             phase, decay, constant = of("phase", 4), of("decay", 4), of("addend", 4)
             cleared = of("clear_state", 4) | of("clear_spikes", 4) | of("clear_traces", 4)
@@ -280,8 +278,6 @@ class Lanes(wiring.Component):
                         m.d.sync += result[lane].eq(1)
             with m.Elif(poked[lane]):
                 m.d.sync += result[lane].eq(poke_values[lane])
-            with m.Elif(poke_clears[lane]):
-                m.d.sync += result[lane].eq(0)
 
     def _limit(self, word):
         """Whether the word holds the threshold's rise."""
@@ -438,14 +434,15 @@ class Lanes(wiring.Component):
 
         step_read = at("step", 3) & ~at("phase", 3)
         used, used_address = self._used(at)
-        for lane, sum_so_far in enumerate(self._so_far(m, at, end, row_valid, row_valid_late, write, read)):
+        reads = at("mac", 3) | step_read | row_valid
+        for lane, sum_so_far in enumerate(self._so_far(m, reads, used | row_valid_late, write, read)):
             m.d.comb += totals[lane].eq(sum_so_far.as_signed())
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
         m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [
-            read.en.eq(at("mac", 3) | step_read | at("post", 0) | row_valid),
+            read.en.eq(reads | at("post", 0)),
             read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
                 at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
             write.en.eq(used | row_valid_late | in_reset),
@@ -459,13 +456,11 @@ class Lanes(wiring.Component):
                 m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
         return end, row_valid
 
-    def _so_far(self, m, at, end, row_valid, row_valid_late, write, read):
+    def _so_far(self, m, reads, writes, write, read):
         """Each lane's accumulator: what has been read, or what was written in that cycle, by the word or row before."""
         written = Signal.like(write.data, name="c4_written", reset_less=True)
         m.d.sync += written.eq(write.data)
-        touches = {n: at("mac", n) | (at("step", n) & ~at("phase", n)) for n in (3, 4)}
-        again = self._copies.register("again", (touches[3] & touches[4] & (at("neuron", 3) == at("neuron", 4))) | (
-            row_valid & row_valid_late & (at("target", end + 1) == at("target", end + 2))))
+        again = self._copies.register("again", reads & writes & (read.addr == write.addr))
         return [Mux(again[lane], written.word_select(lane, self.config.accumulator_bits),
                     read.data.word_select(lane, self.config.accumulator_bits)) for lane in range(self.config.lanes)]
 

@@ -14,6 +14,9 @@ PENDING = data.StructLayout({
     "adds": 1,      # what is added to accumulators
     "states": 1,
     "posts": 1,
+    "spikes": 1,
+    "soon": 1,      # spikes that a scan which begins in two cycles would come too early for
+    "meets": 1,     # a word that is issued now would come to the accumulators with a row's sum
 })
 """Whether what has been issued has still to be written, so that a word of the next cycle would come too early."""
 
@@ -61,6 +64,10 @@ def watch(m, pending, at, issued, waiting, late, end, row_valid, *, compact):
         return (((word.opcode == Opcode.INTEGRATE) & ((word.flags & Flag.BY_TARGET) == 0))
                 | (word.opcode == Opcode.FEEDBACK) | (word.opcode == Opcode.REGULATE))
 
+    def spikes(word):
+        return ((word.opcode == Opcode.STEP) & ((word.flags & Flag.LEAKY) == 0)) | (
+            (word.opcode == Opcode.CLEAR) & ((word.flags & Flag.SPIKES) != 0))
+
     def states(word):
         return (word.opcode == Opcode.STEP) | (word.opcode == Opcode.TRACE) | (word.opcode == Opcode.CLEAR)
 
@@ -79,3 +86,6 @@ def watch(m, pending, at, issued, waiting, late, end, row_valid, *, compact):
     tell("adds", adds, {"mac": 1})
     tell("states", states, {"decay": 5, "clear_state": 5})
     tell("posts", lambda word: word.opcode == Opcode.POST, {"post": 5})
+    tell("spikes", spikes, {"spiking": 5, "clear_spikes": 5})
+    tell("soon", spikes, {"spiking": 3, "clear_spikes": 3})
+    m.d.sync += pending.meets.eq(at("tree", end - 3) & at("last", end - 3))

@@ -11,7 +11,7 @@ eligibility traces of a synaptic LEARN, whose rows all go on. Rows gather
 in the short queue behind one of many words, so that what follows is ready when it is done.
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -58,7 +58,8 @@ class Scaler(wiring.Component):
     Members
     -------
     i : In(stream of item_layout)
-    contexts : In(InstructionLayout).array(config.contexts)
+    instruction : In(InstructionLayout)
+        Of the item at `i`.
     key, feedback_key : In(32)
         Keys of the random numbers and of the hashed feedback.
     o : Out(stream of row_layout)
@@ -68,7 +69,7 @@ class Scaler(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(item_layout(config))),
-            "contexts": In(InstructionLayout).array(config.contexts),
+            "instruction": In(InstructionLayout),
             "key": In(32),
             "feedback_key": In(32),
             "o": Out(stream.Signature(row_layout(config))),
@@ -108,8 +109,7 @@ class Scaler(wiring.Component):
         m.d.comb += self.i.ready.eq(~valid[0] | leave[0])
 
         # M1: operands.
-        item = self.i.payload
-        incoming = Array(self.contexts)[item.context]
+        item, incoming = self.i.payload, self.instruction
         integrate, feedback = incoming.opcode == Opcode.INTEGRATE, incoming.opcode == Opcode.FEEDBACK
         hashed = (integrate | feedback) & ((incoming.flags & Flag.HASHED) != 0)
         learn = incoming.opcode == Opcode.LEARN

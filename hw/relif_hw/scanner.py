@@ -49,12 +49,22 @@ def _gives_values(opcode):
     return (opcode == Opcode.ERROR) | (opcode == Opcode.SEND) | (opcode == READ)
 
 
+def _is_streamed(instruction):
+    """Whether the values of its rows come from the error unit."""
+    return (instruction.opcode == Opcode.FEEDBACK) & ((instruction.flags & Flag.STREAMED) != 0)
+
+
+def _context_layout(config):
+    """The context of a word, and what becomes of its rows."""
+    return data.StructLayout({"number": config.context_bits, "gives_values": 1, "error": 1, "streamed": 1})
+
+
 class Scanner(wiring.Component):
     """Turns instructions into items.
 
     `config.contexts` instructions may be on their way at once, each in a *context*: while the rows of one
-    are still being worked on, the next ones are scanned. The one context of a compact core is the instruction
-    at `i`, which stays there until nothing needs it any more.
+    are still being worked on, the next ones are scanned. A compact core has one, the instruction at `i`, which stays
+    there until nothing needs it any more.
 
     Parameters
     ----------
@@ -66,19 +76,22 @@ class Scanner(wiring.Component):
         Instructions, to be taken in order.
     done : In(config.contexts)
         Bit c: the work of context c is over, it may be used again.
-    contexts : Out(InstructionLayout).array(config.contexts)
+    context : Out(config.context_bits), load : Out(1)
+        What is at `i` is, or may be, the instruction of that context from the next cycle on.
     busy : Out(1)
         Any context is in use.
+    errors : Out(1)
+        Any ERROR's is.
     oldest : Out(Opcode)
         What the context that has been in use for longest does; for measurements.
     read_source : Out(Source), read_address : Out(16), read_enable : Out(1)
         A read of the memory; its data must be there from the next cycle on, until the next read.
     spikes, state, post, weights, eligibility : In
         Data of the memories; the last one in a synaptic core alone.
-    items : Out(stream of item_layout)
-        Rows for the lanes.
-    values : Out(stream of item_layout)
-        Rows of ERROR, SEND and READ, every one, in order.
+    items : Out(stream of item_layout), streamed : Out(1)
+        Rows for the lanes; of a streamed FEEDBACK, whose values come from the error unit.
+    values : Out(stream of item_layout), to_error : Out(1)
+        Rows of ERROR, SEND and READ, every one, in order; whether it is ERROR's.
     """
 
     def __init__(self, config: CoreConfig):
@@ -87,8 +100,10 @@ class Scanner(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(InstructionLayout)),
             "done": In(config.contexts),
-            "contexts": Out(InstructionLayout).array(config.contexts),
+            "context": Out(config.context_bits),
+            "load": Out(1),
             "busy": Out(1),
+            "errors": Out(1),
             "oldest": Out(Opcode),
             "read_source": Out(Source),
             "read_address": Out(16),
@@ -99,7 +114,9 @@ class Scanner(wiring.Component):
             "weights": In(lanes * config.weight_bits),
             **({"eligibility": In(lanes * bits)} if config.synaptic else {}),
             "items": Out(stream.Signature(item_layout(config))),
+            "streamed": Out(1),
             "values": Out(stream.Signature(item_layout(config))),
+            "to_error": Out(1),
         })
 
     def elaborate(self, platform):
@@ -111,29 +128,34 @@ class Scanner(wiring.Component):
         new = Signal(self.config.context_bits)
         in_use = Signal(count)
         accept = Signal()
-        contexts = [Signal(InstructionLayout, name=f"context_{c}", reset_less=True) for c in range(count)]
+        opcodes = [Signal(Opcode, name=f"context_{c}_opcode", reset_less=True) for c in range(count)]
         for c in range(count):
-            m.d.comb += self.contexts[c].eq(contexts[c])
             with m.If(accept & (new == c)):
                 m.d.sync += in_use[c].eq(1)
             with m.Elif(self.done[c]):
                 m.d.sync += in_use[c].eq(0)
             if self.config.compact:
-                m.d.comb += contexts[c].eq(self.i.payload)
+                m.d.comb += opcodes[c].eq(self.i.payload.opcode)
             else:
                 # What is taken, or will be: to know it is far.
                 with m.If(~in_use[c] & (new == c)):
-                    m.d.sync += contexts[c].eq(self.i.payload)
+                    m.d.comb += self.load.eq(1)
+                    m.d.sync += opcodes[c].eq(self.i.payload.opcode)
         oldest = Signal.like(new)
         if not self.config.compact:
             with m.If(accept):
                 m.d.sync += new.eq(new + 1)
             with m.If(self.done.any()):
                 m.d.sync += oldest.eq(oldest + 1)
-        m.d.comb += [self.busy.eq(in_use.any()), self.oldest.eq(Array(c.opcode for c in contexts)[oldest])]
+        m.d.comb += [
+            self.context.eq(new), self.busy.eq(in_use.any()), self.oldest.eq(Array(opcodes)[oldest]),
+            self.errors.eq(Cat(
+                used & (opcode == Opcode.ERROR) for used, opcode in zip(in_use, opcodes, strict=True)).any()),
+        ]
 
         # S0: the address of the next word.
-        s0_valid, s0_context, s0_sparse, s0_wide = Signal(), Signal.like(new), Signal(), Signal()
+        s0_valid, s0_sparse, s0_wide = Signal(), Signal(), Signal()
+        s0_context = Signal(_context_layout(self.config))
         s0_source = Signal(Source)
         s0_address = Signal(max(
             self.config.weight_address_bits, self.config.state_address_bits, self.config.neuron_address_bits))
@@ -162,11 +184,15 @@ class Scanner(wiring.Component):
         with m.If(accept):
             m.d.sync += s0_valid.eq(1)
         with m.If(s0_free):                     # likewise
-            m.d.sync += s0_context.eq(new)
+            m.d.sync += [
+                s0_context.number.eq(new), s0_context.gives_values.eq(_gives_values(self.i.payload.opcode)),
+                s0_context.error.eq(self.i.payload.opcode == Opcode.ERROR),
+                s0_context.streamed.eq(_is_streamed(self.i.payload)),
+            ]
             self._decode(m, s0_source, s0_sparse, s0_wide, s0_address, s0_left)
 
         # S1: the word is at the memory's output.
-        s1_last, s1_context, s1_sparse = Signal(), Signal.like(new), Signal()
+        s1_last, s1_context, s1_sparse = Signal(), Signal.like(s0_context), Signal()
         s1_count = Signal(range(lanes + 1))               # rows of the word, if not sparse
         s1_word = Signal(self.config.row_bits)
         with m.If(s1_take):
@@ -208,25 +234,33 @@ class Scanner(wiring.Component):
             m.d.comb += marks.eq(Cat(lane < known["rows"] for lane in range(lanes)))
 
         s5 = Signal(item_layout(self.config), reset_less=True)
-        s5_valid, s5_take, s5_value = Signal(), Signal(), Signal()
+        s5_valid, s5_take, s5_value, s5_error, s5_streamed = (Signal() for _ in range(5))
         to_values, leaves = Signal(), Signal()
         if self.config.compact:
             self._take_lanes(m, valid, take, last, word, marks, values, s5, s5_valid, s5_take)
             with m.If(accept):
                 m.d.sync += s5_value.eq(_gives_values(self.i.payload.opcode))
             out, out_valid = s5, s5_valid
-            m.d.comb += [to_values.eq(s5_value), s5_take.eq(s5_valid & leaves)]
+            m.d.comb += [
+                to_values.eq(s5_value), self.to_error.eq(self.i.payload.opcode == Opcode.ERROR),
+                s5_take.eq(s5_valid & leaves),
+            ]
         else:
             s5_next = self._take_groups(
                 m, valid, take, last, word, marks, values, s5, s5_valid, s5_take, context)
             with m.If(s5_take | ~s5_valid):
-                m.d.sync += s5_value.eq(_gives_values(Array(c.opcode for c in contexts)[s5_next]))
+                m.d.sync += [
+                    s5_value.eq(s5_next.gives_values), s5_error.eq(s5_next.error), s5_streamed.eq(s5_next.streamed),
+                ]
             # What waits for the lanes must not reach back, stage by stage, to the taking of instructions.
-            m.submodules.skid = skid = Skid(data.StructLayout({"item": item_layout(self.config), "value": 1}))
+            m.submodules.skid = skid = Skid(data.StructLayout({
+                "item": item_layout(self.config), "value": 1, "error": 1, "streamed": 1}))
             out, out_valid = skid.o.payload.item, skid.o.valid
             m.d.comb += [
-                skid.i.payload.item.eq(s5), skid.i.payload.value.eq(s5_value), skid.i.valid.eq(s5_valid),
+                skid.i.payload.item.eq(s5), skid.i.payload.value.eq(s5_value), skid.i.payload.error.eq(s5_error),
+                skid.i.payload.streamed.eq(s5_streamed & ~s5.end), skid.i.valid.eq(s5_valid),
                 s5_take.eq(s5_valid & skid.i.ready), skid.o.ready.eq(leaves), to_values.eq(skid.o.payload.value),
+                self.streamed.eq(skid.o.payload.streamed), self.to_error.eq(skid.o.payload.error),
             ]
         m.d.comb += [
             self.items.payload.eq(out), self.items.valid.eq(out_valid & ~to_values),
@@ -329,7 +363,7 @@ class Scanner(wiring.Component):
         with m.If(s5_take):
             m.d.sync += s5_valid.eq(0)
         with m.If(s5_load):
-            m.d.sync += [s5_valid.eq(1), s5.end.eq(s4_end), s5.context.eq(s4_context)]
+            m.d.sync += [s5_valid.eq(1), s5.end.eq(s4_end), s5.context.eq(s4_context.number)]
             for lane in reversed(range(group_lanes)):
                 with m.If(s4_marks[lane]):
                     m.d.sync += [
@@ -356,6 +390,9 @@ class Scanner(wiring.Component):
                     m.d.sync += [source.eq(Source.STATE), wide.eq(is_wide), address.eq(i.a + is_wide)]
             with m.Case(Opcode.FEEDBACK):
                 m.d.sync += [source.eq(Source.POST), sparse.eq(1)]
+                if not self.config.compact:
+                    with m.If(_is_streamed(i)):
+                        m.d.sync += [source.eq(Source.NONE), sparse.eq(0), left.eq(i.y)]
             with m.Case(Opcode.STEP):
                 m.d.sync += left.eq(2)
             with m.Case(Opcode.TRACE):

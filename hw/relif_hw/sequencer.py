@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
-from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode
+from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode, TickFlag
 from .queue import Queue
 
 __all__ = ["Sequencer"]
@@ -37,8 +37,14 @@ class Sequencer(wiring.Component):
         The class of this tick.
     quiet : In(1)
         All dispatched instructions have written their results, the last in this cycle; later in a compact core.
+    settled : In(1)
+        They have written all that another tick could meet, spikes and post factors, or will in time.
+    spikes_ready : In(1)
+        They have written their spikes.
     states_ready : In(1)
         All dispatched instructions have read what they need of the state memory, and written their results there.
+    errors_ready : In(1)
+        No ERROR is on its way.
     live : In(1)
         A post factor of this tick is not zero; without any, LEARN has nothing to do.
     keys_ready : In(1)
@@ -67,7 +73,10 @@ class Sequencer(wiring.Component):
             "dispatch": Out(stream.Signature(InstructionLayout)),
             "target": Out(11),
             "quiet": In(1),
+            "settled": In(1),
+            "spikes_ready": In(1, init=1),
             "states_ready": In(1),
+            "errors_ready": In(1, init=1),
             "live": In(1),
             "keys_ready": In(1),
             "hold": In(1),
@@ -111,7 +120,9 @@ class Sequencer(wiring.Component):
             *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
             following.eq(address + Mux(unmet, instruction.skip, 0)),
-            unmet.eq((instruction.when & ~flags) != 0),
+            unmet.eq(((instruction.when & ~flags) != 0) | (
+                (instruction.opcode == Opcode.STEP) & ((instruction.flags & Flag.UNTARGETED) != 0)
+                & ((flags & TickFlag.TARGET) != 0))),
             passed_over.eq(unmet | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
                              & self.quiet & ~self.live)),
         ]
@@ -121,28 +132,48 @@ class Sequencer(wiring.Component):
         with m.Switch(instruction.opcode):
             with m.Case(Opcode.TRACE, Opcode.STEP, Opcode.POST, Opcode.REGULATE):
                 m.d.comb += scannable.eq(1)
+            with m.Case(Opcode.ERROR):
+                m.d.comb += scannable.eq(self.states_ready)
             with m.Case(Opcode.LEARN):
                 apart = (instruction.flags & (Flag.BY_TARGET | Flag.SYNAPTIC)) != 0
                 m.d.comb += scannable.eq(self.states_ready & self.live & ~apart)
-        waits = 0 if compact else instruction.fence & ~self.quiet & ~scannable
+        reads_errors = (instruction.opcode == Opcode.LEARN) | (
+            (instruction.opcode == Opcode.FEEDBACK) & ((instruction.flags & Flag.STREAMED) == 0))
+        waits = 0 if compact else (instruction.fence & ~self.quiet & ~scannable) | (
+            ~self.errors_ready & reads_errors)
+        if not compact:
+            # What is for a RESET alone, at the beginning, need not be fetched without one: found out while idle.
+            first, known = Signal.like(address), Signal()
+            m.d.sync += known.eq(0)
+            with m.If(known):
+                m.d.sync += first.eq(Mux(instruction.when == TickFlag.RESET, instruction.skip + 1, 0))
+            with m.If(self.hold):
+                m.d.sync += first.eq(0)
         with m.FSM() as fsm:
             with m.State("idle"):
+                if not compact:
+                    m.d.comb += self.fetch.eq(1)
+                    m.d.sync += known.eq(~self.hold & ~self.begin)
                 with m.If(queue.r_rdy & ~self.hold):
                     with m.If(entry[14:] == 0):
-                        m.d.comb += [self.event.eq(1), queue.r_en.eq(1)]
+                        m.d.comb += [self.event.eq(self.spikes_ready), queue.r_en.eq(self.spikes_ready)]
                     with m.Elif(entry[14:] == 1):
                         m.d.comb += [self.value_valid.eq(1), queue.r_en.eq(1)]
                         m.d.sync += self.value_index.eq(self.value_index + ~self.value_index.all())
-                    with m.Elif(self.keys_ready & self.quiet):
+                    with m.Elif(self.keys_ready & self.settled):
                         m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
                         m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1),
                                      self.value_index.eq(0)]
+                        if not compact:
+                            with m.If(~entry[11]):
+                                m.d.comb += self.fetch_address.eq(first)
+                                m.d.sync += address.eq(first + 1)
                         m.next = "load" if compact else "run"
             with m.State("run"):
                 with m.If(passed_over):
                     m.d.comb += next_instruction.eq(1)
                 with m.Elif(instruction.opcode == Opcode.END):
-                    with m.If(self.quiet):
+                    with m.If(self.settled):
                         m.d.comb += self.end.eq(1)
                         m.d.sync += address.eq(0)
                         m.next = "idle"

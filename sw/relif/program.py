@@ -7,7 +7,7 @@ import math
 from relif_hw.config import CoreConfig
 from relif_hw.isa import FIELDS, Flag, Instruction, Opcode, TickFlag, with_skips
 
-from .layout import Layout, Place, Stored, scaled
+from .layout import Layout, Place, Stored, TraceSet, scaled
 from .network import Network, decay
 from .rules import EProp
 
@@ -82,17 +82,28 @@ class ProgramWriter:
         self.from_errors = [s for s in self.factored if s.by_target and s.post not in self.learning]
         self.others = sorted((s for s in self.factored if s not in self.from_errors), key=lambda s: s.by_target)
         self.rounding: dict[str, int] = {}      # random streams of populations in POST, of projections in LEARN
+        self.errors = [layout.places[p.name] for p in network.error_populations()] if network.plastic() else []
+        self.by_target = {id(s.post) for s in stored if s.by_target or s.projection.hashed}
 
     def write(self) -> list[str]:
         """Fill the program; returns what does not fit."""
+        traces = [(place, self._stream()) for place in self.adaptive]
+        learned = [(t, self._stream()) for t in (*self.layout.traces, *self.layout.activity.values())]
+        steps = {id(place): self._stream() for place in self.places}
         self._clear_sample()
         self._integrate()
-        self._traces()
+        # While the errors are worked out, the lanes go on.
+        for place in self.errors:
+            self._step(place, steps[id(place)], TARGET)
+        self._error()
+        self._traces(traces, learned)
         self._clear_inputs()
-        self._step()
+        for place in (p for p in self.places if p not in self.errors):
+            self._step(place, steps[id(place)], fence=place in self.adaptive[:1])
+        for place in self.errors:
+            self._step(place, steps[id(place)], flags=Flag.UNTARGETED)
         if self.network.plastic():
             self._regulate()
-            self._error()
             self._signals()
             self._learn_kept()
             self._learn(self.others, fence=True)
@@ -149,10 +160,10 @@ class ProgramWriter:
             self._emit(Opcode.CLEAR, RESET, fence=True, flags=Flag.SPIKES, c=self.layout.neuron_words - 1, rows=1)
 
     def _integrate(self) -> None:
-        """Per source before per target, whose sums arrive late; then hashed ones, whose words do."""
+        """Per target before per source, for their sums arrive late; then hashed ones, whose words do."""
         config = self.config
         stored = [s for s in self.layout.stored.values() if not s.projection.hashed]
-        for s in sorted(stored, key=lambda s: s.by_target):
+        for s in sorted(stored, key=lambda s: not s.by_target):
             self._emit(Opcode.INTEGRATE,
                        flags=Flag.BY_TARGET if s.by_target else 0, words=s.row_words,
                        a=s.pre.base, b=s.base, c=s.post.base, rows=s.rows if s.by_target else s.pre.words,
@@ -162,32 +173,32 @@ class ProgramWriter:
                        stream=self.network.hashed_stream(s.pre.population, s.post.population), words=s.row_words,
                        a=s.pre.base, c=s.post.base, rows=s.rows, x=self._fixed(s.projection.gain))
 
-    def _traces(self) -> None:
-        """Of thresholds, which the membranes are compared with, and of what learns."""
-        for place in self.adaptive:
+    def _traces(self, adaptive: list[tuple[Place, int]], learned: list[tuple[TraceSet, int]]) -> None:
+        """Of thresholds, which the membranes are compared with, and of what learns, each with its random stream."""
+        for place, stream in adaptive:
             p = place.population
-            self._emit(Opcode.TRACE, stream=self._stream(), rows=place.words, a=place.rise, c=place.base,
+            self._emit(Opcode.TRACE, stream=stream, rows=place.words, a=place.rise, c=place.base,
                        y=self._leak(decay(self.network.dt, p.tau_adaptation)), z=self._fixed(p.adaptation))
-        for t in (*self.layout.traces, *self.layout.activity.values()):
+        for t, stream in learned:
             self._emit(Opcode.TRACE, TRAIN,
-                       flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), stream=self._stream(),
+                       flags=(Flag.WIDE if t.wide else 0) | (Flag.SYNAPTIC if t.keeps else 0), stream=stream,
                        rows=t.pre.words, a=t.state, c=t.pre.base, x=self._leak(t.alpha) if t.wide else 0,
                        y=self._leak(t.beta), z=t.one)
 
-    def _step(self) -> None:
-        for index, place in enumerate(self.places):
-            p = place.population
-            leaky = p.kind == "readout"
-            reset = Flag.RESET_ZERO if p.reset == "zero" else 0
-            if not leaky and self._fixed(p.threshold) < 1:
-                self.problems.append(f"the threshold {p.threshold:g} of {p.name!r} is below the core's "
-                                     f"resolution of {2.0 ** -self.config.state_fraction:g}")
-            self._emit(Opcode.STEP, fence=index == 0 and bool(self.adaptive), stream=self._stream(), rows=place.words,
-                       a=place.state, b=place.rise if p.adaptive else 0, c=place.base,
-                       flags=Flag.LEAKY if leaky else reset | (Flag.ADAPTIVE if p.adaptive else 0),
-                       x=self._leak(decay(self.network.dt, p.tau_syn)),
-                       y=self._leak(decay(self.network.dt, p.tau_mem)),
-                       z=0 if leaky else self._fixed(p.threshold))
+    def _step(self, place: Place, stream: int, when: TickFlag = NONE, *, flags: int = 0, fence: bool = False) -> None:
+        p = place.population
+        leaky = p.kind == "readout"
+        reset = Flag.RESET_ZERO if p.reset == "zero" else 0
+        if not leaky and self._fixed(p.threshold) < 1:
+            self.problems.append(f"the threshold {p.threshold:g} of {p.name!r} is below the core's "
+                                 f"resolution of {2.0 ** -self.config.state_fraction:g}")
+        flags |= Flag.LEAKY if leaky else reset | (Flag.ADAPTIVE if p.adaptive else 0)
+        self._emit(Opcode.STEP, when, fence=fence, stream=stream, rows=place.words, a=place.state,
+                   b=place.rise if p.adaptive else 0, c=place.base,
+                   flags=flags | (Flag.BY_TARGET if id(place) in self.by_target else 0),
+                   x=self._leak(decay(self.network.dt, p.tau_syn)),
+                   y=self._leak(decay(self.network.dt, p.tau_mem)),
+                   z=0 if leaky else self._fixed(p.threshold))
 
     def _clear_inputs(self) -> None:
         inputs = sum(p.words for p in self.layout.places.values() if p.population.kind == "input")
@@ -209,13 +220,12 @@ class ProgramWriter:
                        x=self._constant(x), z=aim)
 
     def _error(self) -> None:
-        rule = self._rule()
-        softmax = rule.loss == "softmax"
-        flags = {"softmax": Flag.SOFTMAX, "analog": Flag.ANALOG}.get(rule.loss, 0)
-        for population in self.network.error_populations():
-            place = self.layout.places[population.name]
+        for place in self.errors:
+            rule = self._rule()
+            softmax = rule.loss == "softmax"
+            flags = {"softmax": Flag.SOFTMAX, "analog": Flag.ANALOG}.get(rule.loss, 0)
             self._emit(Opcode.ERROR, TARGET, fence=True, flags=flags, a=place.state,
-                       c=place.base, rows=population.size,
+                       c=place.base, rows=place.population.size,
                        x=round(rule.softmax_gain * math.log2(math.e) * 1024) if softmax else 0,
                        y=self._constant(self._fixed(rule.target)) if rule.loss == "mse" else 0,
                        z=self._fixed(rule.dead_zone))
@@ -231,25 +241,28 @@ class ProgramWriter:
         self.rounding |= {place.population.name: self._stream() for places in turns for place in places}
         self.rounding |= {s.projection.name: self._stream() for s in (*self.kept, *self.factored)}
         for index, places in enumerate(turns):
-            self._feedback(places)
+            self._feedback(places, fence=index > 0)
             if index == 0:
-                # A FEEDBACK that runs in fewer ticks takes its fence with it.
-                self._learn(self.from_errors, fence=self.synaptic or not places)
+                self._learn(self.from_errors, fence=False)
             self._post(places)
 
-    def _feedback(self, places: list[Place]) -> None:
-        fence = True
+    def _feedback(self, places: list[Place], fence: bool) -> None:
+        """Of the errors, which are waited for; with a fence of post factors. The first takes the errors one by one, if
+        they are of one population."""
+        streams = not fence and len(self.errors) == 1
         for place in places:
             for part in self.network.feedback(place.population):
                 source, weights, gain = self.layout.places[part.source.name], 0, part.gain
                 if part.stream is None:
                     stored = self.layout.stored[f"{place.population.name}->{part.source.name}"]
                     weights, gain = stored.base, gain * 2.0 ** (self.config.mac_shift - stored.exponent)
+                streamed = streams and source in self.errors
                 self._emit(Opcode.FEEDBACK, self.signalled, fence=fence,
-                           flags=0 if part.stream is None else Flag.HASHED, stream=part.stream or 0,
-                           words=place.words, rows=source.words, a=source.base, b=weights, c=place.base,
+                           flags=(0 if part.stream is None else Flag.HASHED) | (Flag.STREAMED if streamed else 0),
+                           stream=part.stream or 0, words=place.words, rows=source.words, a=source.base, b=weights,
+                           c=place.base, y=source.population.size if streamed else 0,
                            **self._factor(gain, f"feedback gain {part.gain:g}"))
-                fence = False
+                streams = fence = False
 
     def _post(self, places: list[Place]) -> None:
         _, number = surrogate_tables(self.network, self.config)

@@ -2,7 +2,10 @@
 
 import random
 
+from amaranth import Array, Module, Signal
 from amaranth.sim import Simulator
+
+from relif_hw.arithmetic import InstructionLayout
 
 CYCLES = 200_000
 """Limit of every simulation."""
@@ -48,3 +51,12 @@ def simulate(dut, *benches):
     while sim.advance():
         steps += 1
         assert steps < 2 * CYCLES, f"the benches have not finished after {CYCLES} cycles"
+
+
+def with_contexts(dut):
+    """A module with `dut`, and the instructions of the contexts: what is at `i` sees that of its own."""
+    m = Module()
+    m.submodules.dut = dut
+    contexts = [Signal(InstructionLayout, name=f"context_{n}") for n in range(dut.config.contexts)]
+    m.d.comb += dut.instruction.eq(Array(contexts)[dut.i.payload.context])
+    return m, dut, contexts

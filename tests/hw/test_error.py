@@ -36,7 +36,6 @@ def run(config, jobs, stall=0.0, wanted=()):
     """The words written for each job (outputs, instruction, target): {address: elements}, and `live`; `wanted` are
     the target values, which are written first."""
     dut = ErrorUnit(config)
-    registers = [0] * config.lanes
     written, over = [], []
     items = [[*({"end": 0, "context": 0, "row": k, "value": u} for k, u in enumerate(outputs)),
               {"end": 1, "context": 0, "row": 0, "value": 0}] for outputs, *_ in jobs]
@@ -44,7 +43,7 @@ def run(config, jobs, stall=0.0, wanted=()):
     async def feed(ctx):
         for output, value in enumerate(wanted):
             ctx.set(dut.value_address, output)
-            ctx.set(dut.value, value)
+            ctx.set(dut.target_value, value)
             ctx.set(dut.value_write, 1)
             await ctx.tick()
         ctx.set(dut.value_write, 0)
@@ -58,24 +57,20 @@ def run(config, jobs, stall=0.0, wanted=()):
                                       for name, value in instruction.items()})
             ctx.set(dut.target, target)
             written.append([{}, 0])
-            registers[:] = [99] * config.lanes          # of an instruction before
             await source(dut.i, job, stall=stall)(ctx)
-            await ctx.tick().until(~dut.busy)           # in whose first cycle the last word is written
-            await ctx.tick()
+            await ctx.tick().until(~dut.busy)
         over.append(True)
 
     async def watch(ctx):
-        """The lanes' result registers, as the unit pokes and clears them, and the writes of them."""
-        last = 0, 0, 0
+        """What is written to each word of the post factors, and what is streamed."""
         while not over:
-            *_, lanes, value, clear, write, address, live = await ctx.tick().sample(
-                dut.poke_lane, dut.poke_value, dut.poke_clear, dut.write, dut.address, dut.live)
+            *_, lanes, value, write, address, live = await ctx.tick().sample(
+                dut.lane, dut.value, dut.write, dut.address, dut.live)
             if write:
-                written[-1][0][address] = list(registers)
-            poked, put, cleared = last          # a cycle late
-            for lane in range(config.lanes):
-                registers[lane] = put if poked >> lane & 1 else 0 if cleared else registers[lane]
-            last = lanes, value, clear
+                word = written[-1][0].setdefault(address, [None] * config.lanes)
+                for lane in range(config.lanes):
+                    if write >> lane & 1:
+                        word[lane] = value if lanes >> lane & 1 else 0
             if written:
                 written[-1][1] |= live
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from streams import simulate, source
+from streams import simulate, source, with_contexts
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
@@ -82,13 +82,13 @@ def test_words(lanes, stall):
         if instruction["opcode"] == Opcode.INTEGRATE and instruction["flags"] & Flag.BY_TARGET:
             targets += [(instruction["c"] + row["row"] // lanes, row["row"] % lanes)
                         for row in rows for _ in range(instruction["words"])]
-    dut, got, got_targets, freed = Issue(config), [], [], []
+    (m, dut, contexts), got, got_targets, freed = with_contexts(Issue(config)), [], [], []
     rng = random.Random(stall)
 
     async def rows_in(ctx):
         # A context is set before its rows come; they follow each other as the scaler sends them.
         for n, (instruction, rows) in enumerate(listed):
-            ctx.set(dut.contexts[n % CONTEXTS], instruction)
+            ctx.set(contexts[n % CONTEXTS], instruction)
             for row in [*rows, {"end": 1, "context": n % CONTEXTS}]:
                 while rng.random() < stall:
                     await ctx.tick()
@@ -107,7 +107,7 @@ def test_words(lanes, stall):
                     got_targets.append((word.target, word.target_lane))
             freed.extend(context for context in range(CONTEXTS) if done >> context & 1)
 
-    simulate(dut, rows_in, words_out)
+    simulate(m, rows_in, words_out)
     # What an instruction does not use is not compared.
     assert [tuple(None if w is None else g for g, w in zip(word, want, strict=True))
             for word, want in zip(got, wanted, strict=True)] == wanted
@@ -117,11 +117,11 @@ def test_words(lanes, stall):
 
 def test_one_word_a_cycle_and_a_closed_fence():
     config = CoreConfig(lanes=4)
-    dut, valid = Issue(config), []
+    (m, dut, contexts), valid = with_contexts(Issue(config)), []
     rows = [{"end": 0, "context": 0, "row": n, "weight": 3 * n, "scalar": 1, "hash": n} for n in range(5)]
 
     async def watch(ctx):
-        ctx.set(dut.contexts[0], {"opcode": Opcode.INTEGRATE, "fence": 1, "words": 3, "rows": 1})
+        ctx.set(contexts[0], {"opcode": Opcode.INTEGRATE, "fence": 1, "words": 3, "rows": 1})
         ctx.set(dut.pending.any, 1)
         for cycle in range(40):
             *_, now = await ctx.tick().sample(dut.valid)
@@ -131,7 +131,7 @@ def test_one_word_a_cycle_and_a_closed_fence():
             if cycle == 12:
                 ctx.set(dut.pending.any, 1)      # closes again when the instruction has begun: it goes on
 
-    simulate(dut, source(dut.i, [*rows, {"end": 1, "context": 0}]), watch)
+    simulate(m, source(dut.i, [*rows, {"end": 1, "context": 0}]), watch)
     first = valid.index(1)
     assert first > 8
     assert valid[first:] == [1] * 15 + [0] * (40 - first - 15)
@@ -142,12 +142,13 @@ WAITS = {
     (Opcode.INTEGRATE, 0): ({"late"}, {"late", "any"}),
     (Opcode.INTEGRATE, Flag.HASHED): (set(), {"any"}),
     (Opcode.TRACE, 0): ({"late"}, {"late", "any"}),
-    (Opcode.STEP, 0): ({"late", "sums"}, {"late", "sums", "any"}),
-    (Opcode.REGULATE, 0): ({"late"}, {"late", "any"}),
+    (Opcode.STEP, 0): ({"late"}, {"late", "sums", "states"}),
+    (Opcode.STEP, Flag.BY_TARGET): ({"late", "sums"}, {"late", "sums", "states"}),
+    (Opcode.REGULATE, 0): ({"late"}, {"late", "sums", "states", "adds"}),
     (Opcode.CLEAR, 0): ({"late"}, {"late", "any"}),
     (Opcode.FEEDBACK, 0): (set(), {"any"}),
     (Opcode.POST, 0): (set(), {"adds", "states", "posts"}),
-    (Opcode.LEARN, 0): ({"late", "posts"}, {"late", "states", "posts"}),
+    (Opcode.LEARN, 0): ({"late", "states", "posts"}, {"late", "states", "posts"}),
 }
 
 
@@ -157,12 +158,12 @@ WAITS = {
 def test_what_each_instruction_waits_for(opcode, flags, fence, synaptic):
     expected = WAITS[opcode, flags][fence]
     if synaptic and opcode == Opcode.LEARN and fence:
-        expected = {"late", "posts", "any"}
-    dut = Issue(CoreConfig(lanes=4, eligibility_words=16 if synaptic else 0))
+        expected = {"late", "states", "posts", "any"}
+    m, dut, contexts = with_contexts(Issue(CoreConfig(lanes=4, eligibility_words=16 if synaptic else 0)))
     held = set()
 
     async def bench(ctx):
-        ctx.set(dut.contexts[0], {"opcode": opcode, "flags": int(flags), "fence": fence, "words": 1, "rows": 1})
+        ctx.set(contexts[0], {"opcode": opcode, "flags": int(flags), "fence": fence, "words": 1, "rows": 1})
         ctx.set(dut.i.payload, {"end": 0, "context": 0, "row": 0, "weight": 0, "scalar": 1, "hash": 0})
         ctx.set(dut.i.valid, 1)
         await ctx.tick()
@@ -173,27 +174,27 @@ def test_what_each_instruction_waits_for(opcode, flags, fence, synaptic):
             if ctx.get(dut.held):
                 held.add(name)
 
-    simulate(dut, bench)
+    simulate(m, bench)
     assert held == expected
 
 
 def test_no_gap_between_instructions():
     # The end of an instruction passes while its last row is at work or waits, and frees its context.
-    dut, valid, freed = Issue(CoreConfig(lanes=4)), [], []
+    (m, dut, contexts), valid, freed = with_contexts(Issue(CoreConfig(lanes=4))), [], []
     items = [item for context in range(3)
              for item in ({"end": 0, "context": context, "row": 1, "weight": 0, "scalar": 1, "hash": 0},
                           {"end": 1, "context": context})]
 
     async def watch(ctx):
         for context in range(3):
-            ctx.set(dut.contexts[context], {"opcode": Opcode.INTEGRATE, "fence": 0, "words": 3, "rows": 1})
+            ctx.set(contexts[context], {"opcode": Opcode.INTEGRATE, "fence": 0, "words": 3, "rows": 1})
         for cycle in range(20):
             *_, now, done = await ctx.tick().sample(dut.valid, dut.done)
             valid.append(now)
             if done:
                 freed.append(cycle)
 
-    simulate(dut, source(dut.i, items), watch)
+    simulate(m, source(dut.i, items), watch)
     first = valid.index(1)
     assert valid[first:] == [1] * 9 + [0] * (20 - first - 9)
     assert freed == [first - 1, first + 1, first + 3]

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from streams import simulate, sink, source
+from streams import simulate, sink, source, with_contexts
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
@@ -46,7 +46,8 @@ def test_rows(bits, stalls):
     config = CoreConfig(lanes=4, state_bits=bits, weight_words=1 << 16, neuron_words=1 << 12)
     for seed in range(6):
         rng = random.Random(seed)
-        dut, instructions = Scaler(config), contexts(rng, bits)
+        m, dut, seen = with_contexts(Scaler(config))
+        instructions = contexts(rng, bits)
         low, high = -(1 << bits - 1), (1 << bits - 1) - 1
         items, wanted = [], []
         for n in range(120):
@@ -60,13 +61,13 @@ def test_rows(bits, stalls):
                 wanted.append((0, item["context"], item["row"], *row))
         rows = []
 
-        async def setup(ctx, dut=dut, instructions=instructions):
+        async def setup(ctx, dut=dut, seen=seen, instructions=instructions):
             ctx.set(dut.key, KEY)
             ctx.set(dut.feedback_key, FEEDBACK_KEY)
-            for context, instruction in zip(dut.contexts, instructions, strict=True):
+            for context, instruction in zip(seen, instructions, strict=True):
                 ctx.set(context, {"when": 0, "fence": 0, "a": 0, "c": 0, "rows": 0, "y": 0, "z": 0, **instruction})
 
-        simulate(dut, setup, source(dut.i, items, stall=stalls[0], seed=seed),
+        simulate(m, setup, source(dut.i, items, stall=stalls[0], seed=seed),
                  sink(dut.o, rows, len(wanted), stall=stalls[1], seed=seed))
         got = [(1, r.context) if r.end else (0, r.context, r.row, r.scalar, r.hash, r.weight) for r in rows]
         # What an instruction does not use is not compared.
@@ -78,24 +79,24 @@ def test_rows(bits, stalls):
 def test_a_row_that_rounds_to_zero_is_dropped_only_when_it_scales():
     # The same zero value: INTEGRATE keeps the row, LEARN and FEEDBACK drop it.
     for opcode, kept in ((Opcode.INTEGRATE, 1), (Opcode.FEEDBACK, 0)):
-        dut, rows = Scaler(CoreConfig()), []
+        (m, dut, seen), rows = with_contexts(Scaler(CoreConfig())), []
 
-        async def setup(ctx, dut=dut, opcode=opcode):
-            ctx.set(dut.contexts[0].opcode, opcode)
+        async def setup(ctx, seen=seen, opcode=opcode):
+            ctx.set(seen[0].opcode, opcode)
 
         items = [{"end": 0, "context": 0, "row": 3, "value": 0}, {"end": 1, "context": 0, "row": 0, "value": 0}]
-        simulate(dut, setup, source(dut.i, items), sink(dut.o, rows, 1 + kept))
+        simulate(m, setup, source(dut.i, items), sink(dut.o, rows, 1 + kept))
         assert [row.end for row in rows] == [0] * kept + [1]
 
 
 def test_a_row_that_needs_only_its_address_does_not_wait():
     # One cycle for INTEGRATE, five for STEP; and none overtakes the rows ahead of it.
-    dut, seen = Scaler(CoreConfig()), []
+    (m, dut, listed), seen = with_contexts(Scaler(CoreConfig())), []
     items = [{"end": 0, "context": context, "row": n, "value": 1} for n, context in enumerate((0, 1, 0))]
 
     async def watch(ctx):
-        ctx.set(dut.contexts[0].opcode, Opcode.INTEGRATE)
-        ctx.set(dut.contexts[1].opcode, Opcode.STEP)
+        ctx.set(listed[0].opcode, Opcode.INTEGRATE)
+        ctx.set(listed[1].opcode, Opcode.STEP)
         ctx.set(dut.o.ready, 1)
         for cycle in range(20):
             *_, entered, valid, row = await ctx.tick().sample(dut.i.valid & dut.i.ready, dut.o.valid, dut.o.payload)
@@ -104,7 +105,7 @@ def test_a_row_that_needs_only_its_address_does_not_wait():
             if valid:
                 seen.append((row.row, cycle))
 
-    simulate(dut, source(dut.i, items), watch)
+    simulate(m, source(dut.i, items), watch)
     start = seen[0][1]
     assert sorted(seen, key=str) == sorted([
         *(("in", start + n) for n in range(3)), (0, start + 1), (1, start + 6), (2, start + 7)], key=str)

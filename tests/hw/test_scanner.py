@@ -73,6 +73,8 @@ def rows(config, contents, instruction):
             return False, active(elements(Source.POST, a, count))
         case Opcode.LEARN:
             return False, active(elements(Source.STATE, a + wide, count, 1 + wide))
+        case Opcode.FEEDBACK if flags & Flag.STREAMED:
+            return False, [(row, 0) for row in range(instruction["y"])]
         case Opcode.FEEDBACK:
             return False, active(elements(Source.POST, a, count))
         case Opcode.STEP:
@@ -101,6 +103,7 @@ def instructions(config, rng, count):
                  "a": rng.randrange(8), "rows": rng.randint(1, 8)},
         lambda: {"opcode": Opcode.FEEDBACK, "flags": rng.choice([0, Flag.HASHED]), "a": rng.randrange(8),
                  "rows": rng.randint(1, 4)},
+        lambda: {"opcode": Opcode.FEEDBACK, "flags": Flag.STREAMED, "rows": 1, "y": rng.randint(1, 3 * lanes)},
         lambda: {"opcode": Opcode.STEP, "rows": rng.randint(1, 9)},
         lambda: {"opcode": Opcode.TRACE, "flags": rng.choice([0, Flag.WIDE]), "rows": 3},
         lambda: {"opcode": rng.choice([Opcode.POST, Opcode.CLEAR]), "rows": 5},
@@ -129,7 +132,7 @@ def test_rows_of_random_instructions(lanes, density, stalls):
         to_values, found = rows(config, contents, instruction)
         wanted[to_values] += [(0, n % CONTEXTS, row, value) for row, value in found] + [(1, n % CONTEXTS)]
     items, values = [], []
-    fields = {name: 0 for name in ("flags", "a", "c", "rows")}
+    fields = {name: 0 for name in ("flags", "a", "c", "rows", "y")}
     simulate(m, source(dut.i, [{**fields, **i} for i in program], stall=stalls[0]),
              sink(dut.items, items, len(wanted[False]), stall=stalls[1], seed=5),
              sink(dut.values, values, len(wanted[True]), stall=stalls[1], seed=6))

@@ -183,7 +183,7 @@ class FixedCore:
         self._target: int | Array = 0
         self._keys = [0] * replicas             # of the tick's random numbers
         self._sent: list[list[Sent]] = []
-        self._steps: list[tuple[int, Step]] | None = None
+        self._steps: list[tuple[int, int, Step]] | None = None
         groups = -(-max(config.neuron_words, 1024) * config.lanes // 4)
         self._group_steps = torch.arange(groups) * GROUP_STEP & HASH_MASK
         self._plan: dict[Opcode, Callable[[Operation], Step]] = {
@@ -280,21 +280,23 @@ class FixedCore:
             self._target = target
             self._draw()
             absent = ~int(flags)
-            for when, step in self._steps:
-                if not when & absent:
+            for when, unless, step in self._steps:
+                if not when & absent and not unless & flags:
                     step()
             self._ticks.add_(1).bitwise_and_(HASH_MASK)
         self._values = [0] * self.replicas
 
-    def _decode(self) -> list[tuple[int, Step]]:
-        """Plan the tick: of each instruction, when it runs and what runs it."""
+    def _decode(self) -> list[tuple[int, int, Step]]:
+        """Plan the tick: of each instruction, with all of which flags and with none of which it runs, and what does."""
         steps = []
         self._drawn: list[tuple[int, int, int]] = []
         for words in self.memory[Space.PROGRAM].unbind(1):
             operation = Operation.decode(words)
             if operation.opcode is Opcode.END:
                 break
-            steps.append((int(operation.when), self._plan[operation.opcode](operation)))
+            early = operation.opcode is Opcode.STEP and Flag.UNTARGETED in operation.flags
+            steps.append((int(operation.when), int(TickFlag.TARGET) if early else 0,
+                          self._plan[operation.opcode](operation)))
         self._plan_numbers()
         return steps
 
