@@ -150,13 +150,12 @@ class Core(wiring.Component):
             connect(m, items, scaler.i)
         else:
             waits = scanner.streamed & ~error.errors.valid
+            value = Mux(scanner.streamed, error.errors.payload, items.payload.value)
             m.d.comb += [
-                scaler.i.payload.eq(items.payload), scaler.i.valid.eq(items.valid & ~waits),
-                items.ready.eq(scaler.i.ready & ~waits), error.errors.ready.eq(
-                    scanner.streamed & items.valid & scaler.i.ready),
+                scaler.i.payload.eq(Cat(Value.cast(items.payload)[:-len(value)], value)),
+                scaler.i.valid.eq(items.valid & ~waits), items.ready.eq(scaler.i.ready & ~waits),
+                error.errors.ready.eq(scanner.streamed & items.valid & scaler.i.ready),
             ]
-            with m.If(scanner.streamed):
-                m.d.comb += scaler.i.payload.value.eq(error.errors.payload)
         instructions = [(scaler.instruction, items.payload.context), (issue.instruction, scaler.o.payload.context)]
         if config.compact:                  # rows are of the program alone
             m.d.comb += [
@@ -171,6 +170,7 @@ class Core(wiring.Component):
             m.d.comb += [scaler.key.eq(key), scaler.feedback_key.eq(keys.feedback_key)]
         m.d.comb += [
             array.word.eq(issue.word), array.valid.eq(to_lanes),
+            issue.meets.eq(array.meets),
             issue.pending.eq(array.pending),        # errors are post factors too
             issue.pending.any.eq(array.pending.any | error.busy | in_synapses),
             issue.pending.posts.eq(array.pending.posts | error.busy),
@@ -366,7 +366,7 @@ class Core(wiring.Component):
             m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]
         else:
             m.submodules.program = program = Memory(
-                shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[])
+                shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[], attrs=APART)
             read, write = program.read_port(), program.write_port(granularity=32)
             address = access.address
             m.d.comb += [write.en.eq(access.program_write), write.data.eq(value.replicate(INSTRUCTION_WORDS))]

@@ -71,6 +71,8 @@ class Issue(wiring.Component):
         Of the row at `i`; in a compact core of that whose words are issued.
     pending : In(PENDING)
         Of the lanes, the error unit and the synapses.
+    meets : In(1)
+        Of the lanes.
     done : Out(config.contexts)
         Context c is finished with.
     busy : Out(1)
@@ -88,6 +90,7 @@ class Issue(wiring.Component):
             "i": In(stream.Signature(row_layout(config))),
             "instruction": In(InstructionLayout),
             "pending": In(PENDING),
+            "meets": In(1),
             "done": Out(config.contexts),
             "busy": Out(1),
             "last": Out(1),
@@ -150,7 +153,7 @@ class Issue(wiring.Component):
             take.eq(row_valid & row_ready),
             self.busy.eq(running | (0 if compact else row_valid)),
             self.last.eq(running & self.valid & last_word & (0 if compact else ~row_valid)),
-            self.valid.eq(running & ~(phase & half) & ~(meeting & self.pending.meets)),
+            self.valid.eq(running & ~(phase & half) & ~(meeting & self.meets)),
             self.word.eq(word),
             self.word.last.eq(last_word),
             self.word.phase.eq(phase),

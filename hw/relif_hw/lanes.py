@@ -48,6 +48,8 @@ class Lanes(wiring.Component):
         `ready` may be low in a compact core alone; the word stays then.
     pending : Out(PENDING)
         What the words, that of this cycle among them, have still to write.
+    meets : Out(1)
+        A word that is issued now would come to the accumulators with a row's sum; not in a compact core.
     NAME_address, NAME_enable, NAME : reads of the weights, state, post and spikes memories,
         data one cycle after the address.
     write_NAME, write_NAME_address, result, result_spikes : writes of the same; post and spikes
@@ -73,6 +75,7 @@ class Lanes(wiring.Component):
             "valid": In(1),
             "ready": Out(1, init=1),
             "pending": Out(PENDING),
+            "meets": Out(1),
             "weights_address": Out(16), "weights_enable": Out(1), "weights": In(lanes * config.weight_bits),
             "state_address": Out(16), "state_enable": Out(1), "state": In(lanes * bits),
             "post_address": Out(16), "post_enable": Out(1), "post": In(lanes * bits),
@@ -200,6 +203,8 @@ class Lanes(wiring.Component):
                 self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
                 self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
             ]
+        if not config.compact:
+            m.d.sync += self.meets.eq(at("tree", end - 3) & at("last", end - 3))
         watch(m, self.pending, at, (self.word, self.valid), (p1, p1_valid), late, end, row_valid,
               compact=config.compact)
         return m

@@ -16,7 +16,6 @@ PENDING = data.StructLayout({
     "posts": 1,
     "spikes": 1,
     "soon": 1,      # spikes that a scan which begins in two cycles would come too early for
-    "meets": 1,     # a word that is issued now would come to the accumulators with a row's sum
 })
 """Whether what has been issued has still to be written, so that a word of the next cycle would come too early."""
 
@@ -88,4 +87,3 @@ def watch(m, pending, at, issued, waiting, late, end, row_valid, *, compact):
     tell("posts", lambda word: word.opcode == Opcode.POST, {"post": 5})
     tell("spikes", spikes, {"spiking": 5, "clear_spikes": 5})
     tell("soon", spikes, {"spiking": 3, "clear_spikes": 3})
-    m.d.sync += pending.meets.eq(at("tree", end - 3) & at("last", end - 3))

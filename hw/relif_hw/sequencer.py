@@ -1,6 +1,6 @@
 """The sequencer: takes events and ticks from the queue and runs the tick program."""
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -111,6 +111,9 @@ class Sequencer(wiring.Component):
         next_instruction = Signal()
         unmet, passed_over = Signal(), Signal()
         following = Signal.like(address)
+        # What is fetched is known late: every sum is made before it is known which one is wanted.
+        sums = Array(address + n for n in range(1 + (1 << FIELDS["skip"])))
+        over = Mux(unmet, instruction.skip, 0)
 
         m.d.comb += [
             queue.w_data.eq(self.entries.payload), queue.w_en.eq(self.entries.valid),
@@ -119,7 +122,7 @@ class Sequencer(wiring.Component):
             self.value.eq(entry[:VALUE_BITS].as_signed()),
             *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
-            following.eq(address + Mux(unmet, instruction.skip, 0)),
+            following.eq(sums[over]),
             unmet.eq(((instruction.when & ~flags) != 0) | (
                 (instruction.opcode == Opcode.STEP) & ((instruction.flags & Flag.UNTARGETED) != 0)
                 & ((flags & TickFlag.TARGET) != 0))),
@@ -188,7 +191,7 @@ class Sequencer(wiring.Component):
                 else:
                     m.d.comb += [self.fetch_address.eq(following), self.fetch.eq(next_instruction)]
                     with m.If(next_instruction):
-                        m.d.sync += address.eq(following + 1)
+                        m.d.sync += address.eq(Array(sums[1:])[over])
             if compact:
                 with m.State("begun"):          # or passed over
                     m.next = "work"

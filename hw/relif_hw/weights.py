@@ -46,13 +46,18 @@ class WeightMemory(wiring.Component):
         if self.config.compact:
             self._banks(m)
             return m
-        m.submodules.memory = memory = Memory(
-            shape=self.width, depth=self.config.weight_words, init=[], attrs=APART)
-        read, write = memory.read_port(), memory.write_port()
-        m.d.comb += [
-            read.en.eq(self.read_enable), read.addr.eq(self.read_address), self.read_data.eq(read.data),
-            write.en.eq(self.write_enable), write.addr.eq(self.write_address), write.data.eq(self.write_data),
-        ]
+        # A memory a lane: as one, synthesis would take blocks of odd widths, and choose between words for all lanes.
+        bits = self.config.weight_bits
+        for lane in range(self.config.lanes):
+            m.submodules[f"memory_{lane}"] = memory = Memory(
+                shape=bits, depth=self.config.weight_words, init=[], attrs=APART)
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [
+                read.en.eq(self.read_enable), read.addr.eq(self.read_address),
+                self.read_data.word_select(lane, bits).eq(read.data),
+                write.en.eq(self.write_enable), write.addr.eq(self.write_address),
+                write.data.eq(self.write_data.word_select(lane, bits)),
+            ]
         return m
 
     def _banks(self, m):

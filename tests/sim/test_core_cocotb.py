@@ -60,14 +60,16 @@ def collisions_spoilt(verilog: str) -> str:
 
 
 def _collisions_spoilt(module: str) -> str:
-    for width, memory in re.findall(r"no_rw_check = .*?\n *reg \[(\d+):0\] (\S+) +\[\d+:0\];", module):
-        word = re.escape(memory) + r" *\[(.+)\]"
-        writes = re.findall(rf"if \((.+)\)\n +{word} <= ", module)
+    for top, memory in re.findall(r"no_rw_check = .*?\n *reg \[(\d+):0\] (\S+) +\[\d+:0\];", module):
+        width, word = int(top) + 1, re.escape(memory) + r" *\[(.+?)\]"
+        writes = re.findall(rf"if \((.+)\)\n +{word}(?:\[(\d+):(\d+)\])? <= ", module)
 
         def spoilt(read, memory=memory, width=width, writes=writes):
             register, address = read.groups()
-            hit = " | ".join(f"(({enable}) && ({written}) == ({address}))" for enable, written in writes)
-            return f"{register} <= {memory} [{address}] ^ {{{int(width) + 1}{{{hit}}}}};"
+            hits = (f"{{{width}{{({enable}) && ({written}) == ({address})}}}} & "
+                    f"{width}'h{(2 << int(high or width - 1)) - (1 << int(low or 0)):x}"
+                    for enable, written, high, low in writes)
+            return f"{register} <= {memory} [{address}] ^ ({' | '.join(f'({hit})' for hit in hits)});"
 
         module, reads = re.subn(rf"(\w+) <= {word};", spoilt, module)
         assert writes and reads, f"{memory}: {len(writes)} writes, {reads} reads"
