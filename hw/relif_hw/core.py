@@ -1,11 +1,11 @@
 """The core: memories, and the blocks that work on them.
 
-    entries ─► sequencer ─► scanner ─► scaler ─► issue ─┬─► lanes ─► memories
-                               │ values                 │     ▲
-                               ├─► error unit ──────────│─────┤ poke
-                               └─► sender ─► results    │     │
-    access ─────────────────────────────────────────────│─────┘
-                                                        └─► synapses ─► eligibility, weights (synaptic cores)
+    entries ─► sequencer ─► scanner ─┬─► scaler ─► issue ─┬─► lanes ─► memories
+                               │     │ errors             │     ▲
+                               ├─► error unit ────────────│─────│─► post factors
+                               └─► sender ─► results      │     │ poke
+    access ───────────────────────────────────────────────│─────┘
+                                                          └─► synapses ─► eligibility, weights (synaptic cores)
 """
 
 from amaranth import Cat, Module, Mux, Signal, Value
@@ -148,7 +148,7 @@ class Core(wiring.Component):
         connect(m, scaler.o, issue.i)
         if config.compact:
             connect(m, items, scaler.i)
-        else:
+        else:                               # a streamed FEEDBACK has its values from the error unit
             waits = scanner.streamed & ~error.errors.valid
             value = Mux(scanner.streamed, error.errors.payload, items.payload.value)
             m.d.comb += [
@@ -269,19 +269,7 @@ class Core(wiring.Component):
             weights.write_address.eq(Mux(committed, access.address, weight_address)),
         ]
         post_write = post.write_port(granularity=bits)
-        committed = access.write & (access.space == Space.POST)
-        copies = Copies(m, lanes, apart=not config.compact)
-        put, put_lanes, put_address = Signal(), Signal(lanes), Signal(16)
-        m.d.sync += [put.eq(error.write.any()), put_lanes.eq(error.write), put_address.eq(error.address)]
-        puts, values = copies.register("put", error.write.any()), copies.register("error", error.value)
-        chosen = Signal(lanes)
-        m.d.sync += chosen.eq(error.lane)
-        m.d.comb += [
-            post_write.en.eq((array.write_post | committed).replicate(lanes) | put_lanes),
-            post_write.addr.eq(Mux(committed, access.address, Mux(put, put_address, array.write_neuron_address))),
-            post_write.data.eq(Cat(
-                Mux(puts[lane], Mux(chosen[lane], values[lane], 0), array.result[lane]) for lane in range(lanes))),
-        ]
+        self._write_post_factors(m, post_write, array, error, access)
 
         # Spikes are also set by events: a word is read, and written with the spike one cycle later.
         event = sequencer.event
@@ -353,6 +341,23 @@ class Core(wiring.Component):
             m.d.comb += working.eq(Mux(before == Opcode.END, sequencer.dispatch.payload.opcode, before))
         m.d.comb += [self.profile_issue.eq(issue.valid), self.profile_opcode.eq(working)]
         return m
+
+    def _write_post_factors(self, m, port, array, error, access):
+        """Words of the lanes, or an error to one lane of a word, which the first of them clears; a cycle late."""
+        lanes = self.config.lanes
+        committed = access.write & (access.space == Space.POST)
+        copies = Copies(m, lanes, apart=not self.config.compact)
+        put, put_lanes, put_address = Signal(), Signal(lanes), Signal(16)
+        m.d.sync += [put.eq(error.write.any()), put_lanes.eq(error.write), put_address.eq(error.address)]
+        puts, values = copies.register("put", error.write.any()), copies.register("error", error.value)
+        chosen = Signal(lanes)
+        m.d.sync += chosen.eq(error.lane)
+        m.d.comb += [
+            port.en.eq((array.write_post | committed).replicate(lanes) | put_lanes),
+            port.addr.eq(Mux(committed, access.address, Mux(put, put_address, array.write_neuron_address))),
+            port.data.eq(Cat(
+                Mux(puts[lane], Mux(chosen[lane], values[lane], 0), array.result[lane]) for lane in range(lanes))),
+        ]
 
     def _program(self, m, sequencer, access):
         """The program memory: an instruction in a word, or in a compact core in `INSTRUCTION_WORDS` words."""
