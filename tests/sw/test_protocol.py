@@ -15,6 +15,7 @@ from relif.host.protocol import Frame, Session, decode_frame, encode_frame
 from relif.host.transport import SerialTransport
 from relif_hw.config import preset
 from relif_hw.frames import (
+    CORE_VERSION,
     MAX_PAYLOAD,
     PROTOCOL_VERSION,
     SEQUENCED,
@@ -147,7 +148,8 @@ REFUSED = {
     "protocol": (identity(protocol_version=9),
                  rf"fake: the board speaks version 9 of the protocol, this host version {PROTOCOL_VERSION}"),
     "a later protocol with another identity": (b"\x07and whatever comes then", r"speaks version 7 of the protocol"),
-    "core": (identity(core_version=9), r"fake: the board has version 9 of the core, this host compiles for version 3"),
+    "core": (identity(core_version=9),
+             rf"fake: the board has version 9 of the core, this host compiles for version {CORE_VERSION}"),
     "length": (identity()[:-1], r"identity makes no sense: an identity has 28 bytes, not 27"),
     "values": (identity().replace(b"\x40\x00", b"\x41\x00", 1), r"makes no sense: lanes must be a power of two"),
     "nothing": (b"", r"speaks version 0"),
