@@ -69,14 +69,14 @@ class CycleTarget:
         return f"{self.what.name}, {100 * self.density:g} % spikes, learning{alive}{overhead}"
 
 
-_BETWEEN = ("ERROR goes through the readouts three times before FEEDBACK can begin, whose hashed weights are no words "
-            "of a memory; the start of INTEGRATE and LEARN")
+_BETWEEN = ("the lanes wait for ERROR, which goes through the readouts three times, longer than TRACE and STEP; "
+            "the hashed weights of FEEDBACK are no words of a memory; the start of INTEGRATE and LEARN")
 CYCLE_TARGETS = (
     CycleTarget(preset="lanes64", what=SMALL, density=0.02, counts="overhead", cycles=30,
-                why="TRACE, STEP, ERROR, FEEDBACK and POST have two words each, and need more cycles for the way "
-                    "through the pipeline than for these"),
+                why="TRACE, STEP, FEEDBACK and POST have two words each, and the ways through the pipeline are longer: "
+                    "sums by target, membranes, errors, signals and post factors each wait for the one before"),
     CycleTarget(preset="lanes64", what=CueAccumulation, cycles=40,
-                why="most ticks have few spikes and no target: TRACE, STEP and the start of each instruction"),
+                why="most ticks have few spikes and no target: TRACE, STEP, the search, and the way of sums by target"),
     CycleTarget(preset="lanes128", what=Digits, cycles=180,
                 why="the instructions on neurons, the search for rows, and the way through the pipeline"),
     CycleTarget(preset="lanes128", what=MIDDLE, density=0.02, alive=True, cycles=1200, why=_BETWEEN),
