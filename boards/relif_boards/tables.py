@@ -19,7 +19,7 @@ clock is met with every seed, as nextpnr computes it after routing; the bitstrea
 Each board has the largest preset that routes, and meets its clock, with three seeds. `lanes1` fills an iCE40UP5K.
 `lanes32` fits an ECP5-85F, but version 2 of the core did not route with every seed: on the ULX3S seed 1 reached 35.2
 MHz, on the OrangeCrab seed 1 reached 45.7 MHz, and seed 2 still had 1,794 overused wires after 137 rounds, more with
-each. Version 3, whose wires are shorter, has not been tried with 32 lanes. The Tang Nano
+each. Versions 3 and 4, whose wires are shorter, have not been tried with 32 lanes. The Tang Nano
 20K is an exception: its `lanes1` could run three times as fast, and `lanes8` (14,408 LUTs, 41 block RAMs) fits but has
 not been routed to the end.
 """

@@ -63,15 +63,17 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     cells = yosys(f"read_verilog {path.name}; synth_ecp5 -top relif_core -run begin:map_ffram; "
                   "select -assert-none t:$mem* t:$mul; select -clear", path.parent)
     # One multiplier a lane, four more where synapses have traces, two in the scaler (its scalar; row * words) and
-    # one in the error unit.
-    assert cells["MULT18X18D"] == config.lanes * (5 if config.synaptic else 1) + 3
+    # two in the error unit.
+    assert cells["MULT18X18D"] == config.lanes * (5 if config.synaptic else 1) + 4
     # The large memories are 36 bits wide blocks of 512 words; distributed RAM is left to what is small:
     # the surrogate tables (8 bits of 32 words a lane), the buffers of error unit and queue, and the scaler's queue
-    # of rows (86 bits of 4 words: 22 cells), and the target values (14 bits of 64 words: 16 cells).
+    # of rows (86 bits of 4 words: 22 cells), the target values (14 bits of 64 words: 16 cells), the errors for FEEDBACK
+    # (18 bits of 64 words: 20 cells), and the instructions on their way (160 bits of 8 words, read at three places:
+    # 120 cells).
     wide = ((config.weight_words, config.weight_bits), (config.state_words, config.state_bits),
             (config.neuron_words, 2 * config.state_bits), (config.eligibility_words, config.state_bits))
     assert cells["DP16KD"] >= sum(words * bits * config.lanes for words, bits in wide) / 18432
-    assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22 + 16
+    assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22 + 16 + 20 + 120
 
 
 def test_ice40_core_that_fits_an_up5k(tmp_path):
