@@ -61,7 +61,7 @@ def test_nothing_is_left_but_the_vendors_cells(target):
         assert found["SB_SPRAM256KA"] == config.weight_words * config.weight_bits // (1 << 18)
         assert found["SB_MAC16"] == config.lanes + 3 and 20 < found["SB_RAM40_4K"] <= 30
     else:
-        assert found["MULT18X18D"] == config.lanes + 3 and found["DP16KD"] >= 12
+        assert found["MULT18X18D"] == config.lanes + 4 and found["DP16KD"] >= 12
 
 
 def train(board, config, samples):

@@ -63,8 +63,8 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     cells = yosys(f"read_verilog {path.name}; synth_ecp5 -top relif_core -run begin:map_ffram; "
                   "select -assert-none t:$mem* t:$mul; select -clear", path.parent)
     # One multiplier a lane, four more where synapses have traces, two in the scaler (its scalar; row * words) and
-    # two in the error unit.
-    assert cells["MULT18X18D"] == config.lanes * (5 if config.synaptic else 1) + 4
+    # two in the error unit, of a compact core one.
+    assert cells["MULT18X18D"] == config.lanes * (5 if config.synaptic else 1) + (3 if config.compact else 4)
     # The large memories are 36 bits wide blocks of 512 words; distributed RAM is left to what is small:
     # the surrogate tables (8 bits of 32 words a lane), the buffers of error unit and queue, and the scaler's queue
     # of rows (86 bits of 4 words: 22 cells), the target values (14 bits of 64 words: 16 cells), the errors for FEEDBACK
