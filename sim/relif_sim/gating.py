@@ -17,7 +17,7 @@ always reads.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 __all__ = ["both_edges", "gated"]
@@ -28,8 +28,10 @@ _ENABLES = 4
 _NAME = re.compile(r"\\\S+ |(?<![\w$'\\])[A-Za-z_]\w*")
 _NET = r"(\\\S+ |\w+)"
 _ASSIGN = re.compile(rf"  assign {_NET} = (.*);")
+_SUM = re.compile(rf"^  assign {{ {_NET}, {_NET} }} = (\S+ ?\)? \+ \S+ ?\)?);$", re.MULTILINE)
 _WIRE = re.compile(rf"  wire (?:signed )?(?:\[\d+:\d+\] )?{_NET};")
 _ENABLE = re.compile(rf"    if \({_NET}\)")
+_ELSE = re.compile(rf"    else if \({_NET}\)")
 _OPERAND = r"(?:\\\S+ |\w+)(?:\[\d+\])?"
 _REPEATED = re.compile(rf"(?<=[{{,] )({_OPERAND})(?:, \1)+(?=,| }})")
 _ALWAYS = ""
@@ -46,7 +48,7 @@ def gated(text: str) -> str:
 
     Sign extensions, which Yosys writes as a bit repeated, become replications: they are one operation then.
     """
-    lines = _REPEATED.sub(_replication, text).split("\n")
+    lines = _without_unread_carries(_REPEATED.sub(_replication, text)).split("\n")
     nets, readers = _read(lines)
     conditions = _conditions(nets, readers)
     wires = {match[1]: number for number, line in enumerate(lines) if (match := _WIRE.fullmatch(line))}
@@ -57,6 +59,16 @@ def gated(text: str) -> str:
             lines[number] = f"  always @* if ({' | '.join(sorted(enables))}) {net} = {value};"
             lines[wires[net]] = lines[wires[net]].replace("wire", "reg", 1)
     return "\n".join(lines)
+
+
+def _without_unread_carries(text: str) -> str:
+    """Sums whose highest bits nobody reads as assignments to the others alone: these are the same without them."""
+    names = Counter(_NAME.findall(text))
+
+    def assigned(match: re.Match[str]) -> str:
+        return f"  assign {match[2]} = {match[3]};" if names[match[1]] == 2 else match[0]       # with its declaration
+
+    return _SUM.sub(assigned, text)
 
 
 def _replication(match: re.Match[str]) -> str:
@@ -87,21 +99,24 @@ def _read(lines: list[str]) -> tuple[dict[str, tuple[int, str]], dict[str, list[
             end = number
             while lines[end].startswith("   "):
                 end += 1
-            enable, body = _under_enable(lines[number:end])
-            reads(enable, (_ALWAYS, True))
-            reads(body, (enable, True))
+            for enable, body in _under_enables(lines[number:end]):
+                reads(enable, (_ALWAYS, True))
+                reads(body, (enable, True))
             number = end
         elif not line.startswith(("  wire ", "  reg ")):
             reads(line, (_ALWAYS, True))
     return nets, readers
 
 
-def _under_enable(body: list[str]) -> tuple[str, str]:
-    """The enable under which an always block does all that it does, and what that is."""
+def _under_enables(body: list[str]) -> list[tuple[str, str]]:
+    """The enables under which an always block does all that it does, and what that is: under one, or by a reset in
+    one line and else under one."""
     statements = [line for line in body if not line.startswith("     ") and line != "    end"]
     if len(statements) == 1 and (match := _ENABLE.match(body[0])):
-        return match[1], "\n".join(body)[match.end():]
-    return _ALWAYS, "\n".join(body)
+        return [(match[1], "\n".join(body)[match.end():])]
+    if len(statements) == len(body) == 2 and (reset := _ENABLE.match(body[0])) and (match := _ELSE.match(body[1])):
+        return [(reset[1], body[0][reset.end():]), (match[1], body[1][match.end():])]
+    return [(_ALWAYS, "\n".join(body))]
 
 
 def _conditions(nets: Iterable[str], readers: dict[str, list[Reader]]) -> dict[str, frozenset[str]]:

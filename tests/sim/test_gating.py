@@ -59,6 +59,19 @@ def test_memories_read_under_their_enables():
     assert "always @* if (_f_) \\core.sum  =" in gated(module(memory))
 
 
+def test_a_register_with_a_reset_reads_under_its_enable():
+    reset = "  always @(posedge clk)\n    if (_e_) z <= 8'h00;\n    else if (_f_) z <= \\core.sum ;"
+    assert "always @* if (_f_) \\core.sum  =" in gated(module(reset, reset.replace("z", "x")))
+
+
+def test_bits_of_a_sum_that_nobody_reads_are_not_made():
+    wide = "  assign { _once_, \\core.sum  } = $signed(a) + $signed(b);"
+    text = gated(module(X, Y).replace(SUM, wide))
+    assert "  always @* if (_e_ | _f_) \\core.sum  = $signed(a) + $signed(b);" in text.split("\n")
+    # With a reader they are.
+    assert wide in gated(module(X, Y, "  assign out = _once_;").replace(SUM, wide))
+
+
 ALWAYS = {
     "output": "  assign out = \\core.sum ;",
     "register without an enable": "  always @(posedge clk)\n    z <= \\core.sum ;",
