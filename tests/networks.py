@@ -116,6 +116,18 @@ def reservoir(config: CoreConfig) -> Scenario:
     return Scenario(name="reservoir", config=config, loads=loads(compiled), steps=steps)
 
 
+def spiking_last(config: CoreConfig) -> Scenario:
+    """Neurons in the last words are read as sources by rows per target, while the fence that a new sample begins with
+    clears spikes: not theirs, for a word that is being written is not read."""
+    net = Network(dt=1e-3, seed=1)
+    x, y, h = net.input(2), net.readout(12, tau_mem=20e-3), net.lif(4, tau_mem=20e-3)
+    most = min(1.0, largest_range(config))
+    net.connect(x, h, range=most, gain=2.0, stored="source")
+    net.connect(h, y, range=most, stored="target")
+    steps = [Step(entries=[tick_entry(TickFlag.RESET | TickFlag.SEND), tick_entry(TickFlag.SEND)])]
+    return Scenario(name="spiking last", config=config, loads=loads(compile(net, config)), steps=steps)
+
+
 def training_run(config: CoreConfig, samples: int = 24, rule: str = "dfa") -> tuple[Scenario, Compiled]:
     """A small recurrent network learns to tell three patterns apart, online; then it is tested.
 

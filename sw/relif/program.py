@@ -155,9 +155,17 @@ class ProgramWriter:
         if self.layout.eligibility_words:
             self._emit(Opcode.CLEAR, RESET, flags=Flag.SYNAPTIC, a=0, rows=self.layout.eligibility_words)
         if self.layout.state_words:
-            # Clears what is clear already: a fence that costs nothing where there is no reset. Of spikes, which
-            # may be read in the cycle that writes them.
-            self._emit(Opcode.CLEAR, RESET, fence=True, flags=Flag.SPIKES, c=self.layout.neuron_words - 1, rows=1)
+            # A fence that costs nothing where there is no reset.
+            self._emit(Opcode.CLEAR, RESET, fence=True, flags=Flag.SPIKES, c=self._unread_spikes(), rows=1)
+
+    def _unread_spikes(self) -> int:
+        """A word of spikes that no other instruction reads: the fence may write it whatever the lanes do meanwhile, and
+        no memory gives a word that is being written."""
+        readouts = [place.base for place in self.places if place.population.kind == "readout"]
+        if not readouts and self.layout.neuron_words == self.config.neuron_words:
+            self.problems.append(f"a network without readouts needs one word of the neuron memory more than its "
+                                 f"populations, which take all {self.config.neuron_words}")
+        return readouts[0] if readouts else self.layout.neuron_words
 
     def _integrate(self) -> None:
         """Per target before per source, for their sums arrive late; then hashed ones, whose words do."""

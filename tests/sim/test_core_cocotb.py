@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from cases import by_hand
-from networks import answers, largest_range, network_scenario, random_network, reservoir, training_run
+from networks import (
+    answers,
+    largest_range,
+    network_scenario,
+    random_network,
+    reservoir,
+    spiking_last,
+    training_run,
+)
 from random_programs import random_scenario
 from relif.compiler import compile
 from relif.model.fixed import FixedCore
@@ -104,8 +112,8 @@ def run_scenarios(folder: Path, config: CoreConfig, scenarios: list[Scenario], s
 
 
 def scenarios(config: CoreConfig) -> list[Scenario]:
-    """By hand, random programs, random networks through the public interface, a reservoir, and a training run; the
-    more lanes, the longer it takes to read the memories, and the fewer there are."""
+    """By hand, random programs, random networks through the public interface, two more, and a training run; the more
+    lanes, the longer it takes to read the memories, and the fewer there are."""
     few = config.lanes > 8
     first = config.lanes                      # other seeds for every core
     sizes = min(20, 2 * config.lanes)
@@ -113,7 +121,7 @@ def scenarios(config: CoreConfig) -> list[Scenario]:
         *by_hand(config),
         *(random_scenario(config, seed) for seed in range(first, first + (10 if few else 24))),
         *(network_scenario(config, seed, sizes=sizes) for seed in range(first, first + (6 if few else 12))),
-        reservoir(config),
+        reservoir(config), spiking_last(config),
         *([] if few else [training_run(config)[0]]),
     ]
 

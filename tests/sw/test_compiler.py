@@ -298,6 +298,34 @@ def test_refuses_what_does_not_fit(case: str) -> None:
         compile(network, SMALL)
 
 
+def spiking_only(words: int) -> Network:
+    network = Network()
+    x, h = network.input(4 * words - 8, name="x"), network.lif(8, tau_mem=1e-2, name="h")
+    network.connect(x, h)
+    return network
+
+
+def test_the_fence_of_a_new_sample_writes_spikes_that_nobody_reads() -> None:
+    def cleared(network: Network) -> tuple[Compiled, int]:
+        compiled = compile(network, SMALL)
+        fence, = (i for i in compiled.program if i.opcode == Opcode.CLEAR and i.fence)
+        assert fence.when == TickFlag.RESET and fence.flags == Flag.SPIKES and fence.rows == 1
+        return compiled, fence.c
+
+    # A word of a readout, which has no spikes, wherever it comes; else one behind all populations.
+    network = Network()
+    x, y, h = network.input(9), network.readout(5, tau_mem=1e-2), network.lif(9, tau_mem=1e-2)
+    network.connect(x, h)
+    network.connect(h, y)
+    compiled, word = cleared(network)
+    assert word == compiled.layout.places[y.name].base
+    compiled, word = cleared(spiking_only(63))
+    assert word == compiled.layout.neuron_words == 63
+    with pytest.raises(CompileError, match="a network without readouts needs one word of the neuron memory more than "
+                                           "its populations, which take all 64"):
+        compile(spiking_only(64), SMALL)
+
+
 def test_refuses_sums_that_overflow() -> None:
     network = Network()
     x, y = network.input(300, name="x"), network.readout(2, tau_mem=1e-2, name="y")
