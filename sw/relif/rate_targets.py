@@ -166,8 +166,8 @@ def _ticks(value: float) -> str:
 SPEED_PRESET = "lanes32"
 SPEED_TARGETS = (
     SpeedTarget(what="simulated board, digits", aim=5000.0, reached=lambda m: m.ticks_per_second, show=_ticks,
-                why="every cycle evaluates what its enables let through of all lanes, the link and the control, and no "
-                    "statement of it stands out"),
+                why="the code of a cycle, of all lanes, the link and the control, is run once from end to end and does "
+                    "not fit a first-level instruction cache; no statement of it stands out"),
     SpeedTarget(what="host of 1,000 ticks/s, digits", aim=0.1, most=True,
                 reached=lambda m: 1000 * m.host_microseconds / 1e6, show=lambda part: f"{100 * part:.1f} % of a core",
                 why="encoding, frames and results, in Python"),
