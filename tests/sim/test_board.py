@@ -265,3 +265,13 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("RELIF_CACHE", str(tmp_path / "file"))
     with pytest.raises(ToolError, match=r"cannot be written: .*; set RELIF_CACHE"):
         library(SMALL, progress=lambda line: None)
+
+
+def test_the_compiler_is_told_that_no_condition_holds(tmp_path):
+    written = tmp_path / "Vrelif___024root__0.cpp"
+    written.write_text("    if (a.x) {\n        y = (1U & z);\n    } else if ((a.b\n         & a.c)) {\n    }\n"
+                       "    while (a.d) {\n")
+    relif_sim.library._expect_nothing(tmp_path)
+    assert written.read_text() == (
+        "    if (VL_UNLIKELY(a.x)) {\n        y = (1U & z);\n    } else if (VL_UNLIKELY((a.b\n         & a.c))) {\n"
+        "    }\n    while (a.d) {\n")

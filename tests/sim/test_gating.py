@@ -1,5 +1,4 @@
-"""Conditions on logic that is not always read: which nets get one, and that all others stay as they are; and what the
-C++ compiler is told of them.
+"""Conditions on logic that is not always read: which nets get one, and that all others stay as they are.
 
 That the boards still compute what they did is what every test of a simulated board shows.
 """
@@ -8,7 +7,6 @@ import re
 
 import pytest
 
-from relif_sim import library
 from relif_sim.gating import both_edges, gated
 
 HEAD = """module relif(a, b, clk, out);
@@ -111,13 +109,3 @@ def test_repeated_bits_become_replications():
 def test_one_clock_gets_both_edges():
     text = both_edges(module(X, X.replace("clk", "usb_clk")), "clk")
     assert re.findall(r"@\(.*?\)", text) == ["@(edge clk)", "@(posedge usb_clk)"]
-
-
-def test_the_compiler_is_told_that_no_condition_holds(tmp_path):
-    written = tmp_path / "Vrelif___024root__0.cpp"
-    written.write_text("    if (a.x) {\n        y = (1U & z);\n    } else if ((a.b\n         & a.c)) {\n    }\n"
-                       "    while (a.d) {\n")
-    library._expect_nothing(tmp_path)
-    assert written.read_text() == (
-        "    if (VL_UNLIKELY(a.x)) {\n        y = (1U & z);\n    } else if (VL_UNLIKELY((a.b\n         & a.c))) {\n"
-        "    }\n    while (a.d) {\n")
