@@ -159,8 +159,8 @@ class ProgramWriter:
             self._emit(Opcode.CLEAR, RESET, fence=True, flags=Flag.SPIKES, c=self._unread_spikes(), rows=1)
 
     def _unread_spikes(self) -> int:
-        """A word of spikes that no other instruction reads: the fence may write it whatever the lanes do meanwhile, whose
-        memory of spikes promises nothing for a word that is being written."""
+        """A word of spikes that no other instruction reads: the fence may write it whatever the lanes do meanwhile,
+        whose memory of spikes promises nothing for a word that is being written."""
         readouts = [place.base for place in self.places if place.population.kind == "readout"]
         if not readouts and self.layout.neuron_words == self.config.neuron_words:
             self.problems.append(f"a network without readouts needs one word of the neuron memory more than its "
