@@ -230,8 +230,27 @@ def slow_decay(config: CoreConfig) -> Scenario:
         steps=[Step(entries=[tick_entry(TickFlag(0))] * 60)] * 2)
 
 
+def cleared_again(config: CoreConfig) -> Scenario:
+    """Spikes that are zero are cleared while rows per target read them, one of them in the cycle of the write: so does
+    the fence after what a new sample clears."""
+    lanes, rows = config.lanes, 16
+    words = config.words(rows)
+    unit = 1 << config.mac_shift + config.state_fraction - config.weight_bits
+    program = [
+        instruction(Opcode.CLEAR, flags=Flag.SPIKES, c=1, rows=1),
+        instruction(Opcode.INTEGRATE, flags=Flag.BY_TARGET, a=1, b=0, c=2, rows=rows, words=1, x=unit, fence=0),
+        instruction(Opcode.STEP, flags=Flag.LEAKY | Flag.BY_TARGET, a=0, c=2, rows=words, x=leak(config, 0.5),
+                    y=leak(config, 0.5), stream=1),
+        instruction(Opcode.SEND, a=0, rows=min(rows, words * lanes), stream=1),
+        instruction(Opcode.END),
+    ]
+    return Scenario(name="cleared again", config=config, loads=[
+        registers(), (Space.PROGRAM, 0, program_image(program)), filled(config, Space.WEIGHTS, 1, rows)],
+        steps=[Step(entries=[tick_entry(TickFlag(0))])] * 2)
+
+
 CASES: list[Callable[[CoreConfig], Scenario]] = [
-    first, nothing, events, saturation, errors, tick_flags, slow_decay]
+    first, nothing, events, saturation, errors, tick_flags, slow_decay, cleared_again]
 
 
 def by_hand(config: CoreConfig) -> list[Scenario]:

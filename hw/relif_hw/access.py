@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
 from .isa import INSTRUCTION_WORDS, VALUE_BITS, Space
+from .lanes import POKE_LATENCY
 from .scanner import READ
 
 __all__ = ["Access", "AccessLayout"]
@@ -88,7 +89,7 @@ class Access(wiring.Component):
         space, address, words = Signal(4), Signal(16), Signal(16)
         element = Signal(range(max(lanes, INSTRUCTION_WORDS)))
         elements = Signal.like(element)           # of a word, less one
-        of_lanes, writing = Signal(), Signal()
+        of_lanes, writing, waited = Signal(), Signal(), Signal(range(POKE_LATENCY))
         incoming = self.access.payload
         # What is written goes on its way one cycle late: it comes from the link, and has far to go.
         late = "comb" if compact else "sync"
@@ -105,9 +106,12 @@ class Access(wiring.Component):
             self.read.payload.a.eq(address), self.read.payload.rows.eq(lanes),
             of_lanes.eq(0),
         ]
-        if compact:                     # the lanes keep the sign of a weight in the topmost bit
-            with m.If(space == Space.WEIGHTS):
-                m.d.comb += self.poke_value[-1].eq(self.wdata.payload[self.config.weight_bits - 1])
+        with m.If(space == Space.WEIGHTS):      # as `result_weights` has it
+            weight = self.wdata.payload[:self.config.weight_bits].as_signed()
+            if compact:
+                m.d.comb += self.poke_value[-1].eq(weight[-1])
+            else:
+                m.d.sync += self.poke_value.eq(weight.shift_left(self.config.weight_shift))
         with m.Switch(space):
             with m.Case(*_LANE_SPACES):
                 m.d.comb += of_lanes.eq(1)
@@ -167,8 +171,11 @@ class Access(wiring.Component):
                     next_word()
                     m.next = "next"
             if not compact:
-                with m.State("poked"):
-                    m.next = "commit"
+                with m.State("poked"):      # and on its way to the result registers
+                    m.d.sync += waited.eq(waited + 1)
+                    with m.If(waited == POKE_LATENCY - 2):
+                        m.d.sync += waited.eq(0)
+                        m.next = "commit"
             with m.State("commit"):
                 m.d.comb += self.write.eq(1)
                 next_word()

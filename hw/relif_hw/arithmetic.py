@@ -1,12 +1,15 @@
 """Saturation and other small arithmetic on Amaranth values, the registers of a pipeline, attributes of memories."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
 
 from .isa import FIELDS
 from .numerics import RANDOM_BITS
 
-__all__ = ["APART", "InstructionLayout", "Stages", "aligned", "constant", "saturated"]
+__all__ = ["APART", "InstructionLayout", "Stages", "aligned", "constant", "one_of", "saturated"]
 
 APART = {"no_rw_check": 1}
 """Attributes of a memory of which no word is read, and the data used, in the cycle that writes it.
@@ -26,6 +29,21 @@ def saturated(value: Value, bits: int) -> Value:
     fits = (head == 0) | head.all()
     limit = Cat((~value[-1]).replicate(bits - 1), value[-1])
     return Mux(fits, value[:bits], limit).as_signed()
+
+
+def one_of(*choices: tuple[Value, Value]) -> Value:
+    """Of pairs of a condition and a value the value whose condition holds, of which one at most does; else zero.
+
+    The values are all signed or all unsigned. Smaller than a chain of `Mux`: synthesis does not know that of the
+    conditions. Of a `Mux` before a register it would make a reset, and too many of those hardly route.
+    """
+    bits = max(len(value) for _, value in choices)
+
+    def extended(value: Value) -> Value:
+        return Cat(value, (value[-1] if value.shape().signed else Const(0)).replicate(bits - len(value)))
+
+    chosen = reduce(or_, (extended(value) & condition.replicate(bits) for condition, value in choices))
+    return chosen.as_signed() if choices[0][1].shape().signed else chosen
 
 
 def constant(field: Value, bits: int) -> Value:

@@ -37,8 +37,6 @@ class CompactLanes(Lanes):
         def at(name, n):
             if name in works:
                 return delayed("valid", n) & works[name]
-            if name == "beyond":
-                return Cat(delayed("last", n) & (lane >= c0.count) for lane in range(config.lanes))
             if name == "neuron":
                 return {3: c3_neuron, 4: c4_neuron, 6: c6_neuron}[n]
             return c6_address if name in ("weight", "state") else delayed(name, n)
@@ -98,26 +96,29 @@ class CompactLanes(Lanes):
         ]
         return [*psi, read.data]
 
-    def _goes(self, at, n):
+    def _cuts(self):
+        return self.config.mac_shift, self.config.mac_shift
+
+    def _goes(self, of, n):
         return Const(1)
 
     def _hash_byte(self, at, group_hash, lane):
         word, lanes = group_hash.o[0], self.config.lanes
         return Array(word.word_select(3 - n, 8) for n in range(lane, 4, lanes))[at("part", 1)]
 
-    def _keep(self, m, at, keep):
-        bits, weight_bits = self.config.state_bits, self.config.weight_bits
-        for lane in range(self.config.lanes):
+    def _emptied(self, at):
+        """They are emptied by `_finish`."""
+        return Const(0, self.config.lanes)
+
+    def _keep_and_round(self, m, at, keep, emptied, product, group_hash, term):
+        lanes, bits, weight_bits = self.config.lanes, self.config.state_bits, self.config.weight_bits
+        for lane in range(lanes):
             weight = self.weights.word_select(lane, weight_bits).as_signed()
             state = self.state.word_select(lane, bits).as_signed()
             m.d.sync += [
                 keep[2][lane].eq(Mux(at("post", 1), 0, Mux(at("learn", 1), weight, state))),
                 keep[3][lane].eq(keep[2][lane]), keep[4][lane].eq(keep[3][lane]),
             ]
-
-    def _round(self, m, at, product, group_hash, term):
-        lanes = self.config.lanes
-        for lane in range(lanes):
             random = Array(lane_random(group_hash.o, n) for n in range(lane, 4, lanes))[at("part", 3)]
             self._round_lane(m, at, product[lane], random, term[lane])
 
@@ -144,18 +145,19 @@ class CompactLanes(Lanes):
         with m.Else():
             m.d.comb += term.eq(total >> mac_shift)
 
-    def _finish(self, m, at, works, totals, term, keep, c4_spikes, result):
+    def _finish(self, m, at, totals, term, keep, result):
         """All by one sum: (keep + term or 0) + base +- constant.
 
         A saturated weight has its sign in the topmost bit of the result."""
         config = self.config
         bits, wide = config.state_bits, config.accumulator_bits + 1
+        works, c4_spikes = self._works, self._spikes[4]
         phase, constant, spiking = at("phase", 4), at("addend", 4), works["spiking"] & ~at("reset_zero", 4)
         for lane in range(config.lanes):
             y = Signal(signed(len(term[lane]) + 1), name=f"c5_y_{lane}", reset_less=True)
             addend = Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True)
             previous = Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True)
-            nothing = (works["clear_state"] | works["clear_spikes"] | (works["post"] & at("beyond", 4)[lane])
+            nothing = (works["clear_state"] | works["clear_spikes"]
                        | (works["spiking"] & at("reset_zero", 4) & phase & c4_spikes[lane]))
             with m.If(~phase):
                 m.d.sync += previous.eq(keep[lane])
@@ -177,7 +179,14 @@ class CompactLanes(Lanes):
             with m.Elif(self.poke_lane[lane]):
                 m.d.sync += result[lane].eq(self.poke_value)
 
-    def _so_far(self, m, reads, writes, write, read):
+    _begun_bits = 0
+
+    def _add(self, m, word, total, adds):
+        """STEP, POST and a reset leave zero."""
+        with m.If(adds):
+            m.d.comb += word.eq(total)
+
+    def _so_far(self, m, reads, writes, adds, write, read):
         """The gap between rows keeps reads and writes of a word apart."""
         bits = self.config.accumulator_bits
         return [read.data.word_select(lane, bits) for lane in range(self.config.lanes)]
@@ -185,14 +194,14 @@ class CompactLanes(Lanes):
     def _used(self, at):
         return Cat(at("mac", 4), at("step", 4) & ~at("phase", 4), at("post", 4)).any(), at("neuron", 4)
 
-    def _sum(self, m, at, term, c4_spikes, row_valid):
+    def _sum(self, m, at, term, row_valid):
         """The sum of a word at once, that of a row where it stays until the next."""
         lanes, bits = self.config.lanes, self.config.state_bits
-        word_sum = Mux(c4_spikes[0], term[0], 0)
+        word_sum = Mux(self._spikes[4][0], term[0], 0)
         end = 4
         if lanes == 2:
             c5_word_sum = Signal(signed(bits + 1))
-            m.d.sync += c5_word_sum.eq(word_sum + Mux(c4_spikes[1], term[1], 0))
+            m.d.sync += c5_word_sum.eq(word_sum + Mux(self._spikes[4][1], term[1], 0))
             word_sum, end = c5_word_sum, 5
         row_sum = Signal(signed(self.config.accumulator_bits))
         begun = Signal()

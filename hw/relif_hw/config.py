@@ -116,6 +116,12 @@ class CoreConfig:
         return (30 if self.state_bits == 18 else 26) - self.weight_bits
 
     @property
+    def weight_shift(self) -> int:
+        """Fraction bits that a weight has while it learns, so that as many bits of an update are cut off as of a
+        decay; the lanes' results hold it with them."""
+        return 0 if self.compact else max(0, self.update_shift - self.decay_fraction)
+
+    @property
     def synaptic(self) -> bool:
         """Whether the core keeps eligibility traces of single synapses."""
         return self.eligibility_words > 0

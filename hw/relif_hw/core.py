@@ -74,7 +74,7 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        lanes, bits, weight_bits = config.lanes, config.state_bits, config.weight_bits
+        lanes, bits = config.lanes, config.state_bits
         lane_bits = (lanes - 1).bit_length()
 
         m.submodules.sequencer = sequencer = Sequencer(config)
@@ -93,8 +93,7 @@ class Core(wiring.Component):
         m.submodules.post = post = Memory(shape=lanes * bits, depth=config.neuron_words, init=[], attrs=APART)
         m.submodules.spikes = spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
         if not config.compact:              # those of the lanes, which read while the scanner does
-            m.submodules.lanes_spikes = lanes_spikes = Memory(
-                shape=lanes, depth=config.neuron_words, init=[], attrs=APART)
+            m.submodules.lanes_spikes = lanes_spikes = Memory(shape=lanes, depth=config.neuron_words, init=[])
         reads = {
             Source.STATE: (state.read_port(), array.state_enable, array.state_address),
             Source.POST: (post.read_port(), array.post_enable, array.post_address),
@@ -246,8 +245,7 @@ class Core(wiring.Component):
         results = Cat(array.result)
         memories = [(state.write_port(), Space.STATE, array.write_state, array.write_state_address, results)]
         weight_write, weight_address = array.write_weights, array.write_weights_address
-        weight_word = Cat(Cat(result[:weight_bits - 1], result[-1]) if config.compact else result[:weight_bits]
-                          for result in array.result)
+        weight_word = array.result_weights
         if config.synaptic:
             mine = synapses.write_weights
             weight_write, weight_address = weight_write | mine, Mux(
@@ -298,7 +296,8 @@ class Core(wiring.Component):
                     array.spikes_enable, array.spikes_address, scanner.read_address))),
             ]
         else:
-            read, write = lanes_spikes.read_port(), lanes_spikes.write_port()
+            write = lanes_spikes.write_port()
+            read = lanes_spikes.read_port(transparent_for=[write])      # like the other: CLEAR may write what is read
             m.d.comb += [
                 spikes_read.en.eq(event | scans), spikes_read.addr.eq(Mux(event, event_word, scanner.read_address)),
                 read.en.eq(array.spikes_enable), read.addr.eq(array.spikes_address), array.spikes.eq(read.data),

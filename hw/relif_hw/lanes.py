@@ -2,10 +2,14 @@
 
 Stages of a word; c0 is the cycle in which the memories are addressed:
 
-    c0        c1             c2        c3              c4                c5              c6
-    address ─► operands a,b ─► a x b ─► + r, >> ─► term ─► keep + term ─► + addend, sat ─► write
-                                                    └─► accumulator + term
-                                                    └─► adder tree ─► accumulator of one lane
+    c0         c1              c2        c3          c4              c5               c6
+    address ─► operands a,b ─► a x b ─► + r, >> ─► keep + term ─► + addend, sat ─► write
+                                                 └─► accumulator + term
+                                                 └─► adder tree ─► accumulator of one lane
+
+r is half a unit or a random number, and a constant besides: what a spike adds to a trace or takes from a membrane, or
+the aim of REGULATE. Where a result has no term, or nothing of what was, their registers take zeros from c1 on. What the
+host pokes goes the same way, as the constant of a product that is zero.
 
 FEEDBACK, POST and an INTEGRATE of hashed weights need those or the surrogate at c1, which take two
 cycles more to make; they wait that long before c0 (`Issue` keeps other words away).
@@ -15,12 +19,14 @@ theta + B is then in the result registers one cycle before the membrane is there
 and at hand where the distance to it is taken (POST).
 """
 
+from itertools import pairwise
+
 from amaranth import Cat, Const, Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import APART, Stages, aligned, saturated
+from .arithmetic import APART, Stages, aligned, one_of, saturated
 from .config import CoreConfig
 from .copies import Copies
 from .isa import Flag, Opcode
@@ -29,7 +35,10 @@ from .numerics import SURROGATE_BITS, SURROGATE_ENTRIES
 from .pending import PENDING, is_late, watch
 from .random import GroupHash, lane_random
 
-__all__ = ["Lanes"]
+__all__ = ["POKE_LATENCY", "Lanes"]
+
+POKE_LATENCY = 6
+"""Cycles from a poke until it is in the result registers."""
 
 
 class Lanes(wiring.Component):
@@ -52,7 +61,7 @@ class Lanes(wiring.Component):
         A word that is issued now would come to the accumulators with a row's sum; not in a compact core.
     NAME_address, NAME_enable, NAME : reads of the weights, state, post and spikes memories,
         data one cycle after the address.
-    write_NAME, write_NAME_address, result, result_spikes : writes of the same; post and spikes
+    write_NAME, write_NAME_address, result, result_NAME : writes of the same; post and spikes
         share the neuron address.
     write_eligibility : Out(1)
         CLEAR of a word of the eligibility memory, at `write_state_address`.
@@ -61,7 +70,7 @@ class Lanes(wiring.Component):
     live : Out(1)
         A post factor that is not zero is being written.
     poke_lane : In(lanes), poke_value : In(signed)
-        Put a value into the result registers of the lanes named: a cycle late, but for a compact core.
+        Put a value into the result registers of the lanes named, `POKE_LATENCY` cycles later; one in a compact core.
     table_write, table_read, table_address, table_value, table_data :
         Host access to the surrogate tables (written alike in all lanes).
     """
@@ -85,6 +94,7 @@ class Lanes(wiring.Component):
             "write_eligibility": Out(1), "write_psi": Out(1), "write_psi_address": Out(16),
             "psi": Out(lanes * SURROGATE_BITS),
             "result": Out(signed(bits)).array(lanes), "result_spikes": Out(lanes),
+            "result_weights": Out(lanes * config.weight_bits),
             "live": Out(1),
             "poke_lane": In(lanes), "poke_value": In(signed(bits)),
             "table_write": In(1), "table_read": In(1), "table_address": In(range(self.table_entries)),
@@ -115,19 +125,38 @@ class Lanes(wiring.Component):
         learn, post, clear = c0.opcode == Opcode.LEARN, c0.opcode == Opcode.POST, c0.opcode == Opcode.CLEAR
         regulate, limit = c0.opcode == Opcode.REGULATE, self._limit(c0)
         synaptic = Const(0) if not config.synaptic else (c0.flags & Flag.SYNAPTIC) != 0
+        decays = (step | trace) & ~limit
+        reset_zero = (c0.flags & Flag.RESET_ZERO) != 0
+        spikes = step & ~limit & ((c0.flags & Flag.LEAKY) == 0)
         m.submodules.stages = stages = Module()
         self._copies = Copies(m, lanes, apart=not config.compact)
         # What is done with a word, and with all words of an instruction alike.
         works = {
             "mac": (integrate & ~by_target) | feedback | regulate,
             "tree": integrate & by_target,
-            "decay": (step | trace) & ~limit,
+            "ends": ~(integrate | feedback | regulate),             # has a result
+            "from_sum": step & ~limit & ~c0.phase,                  # to which an accumulator is added,
+            "from_phase": decays & c0.phase,                        # or the state of the phase before
+            # Whence the operand a.
+            "by_state": decays | regulate | (learn & by_target),
+            "by_post": learn & ~by_target,
+            "by_weight": (integrate | feedback) & ~hashed,
+            "by_hash": hashed,
+            "by_sum": post & ~limit,
+            # What is added before bits are cut off, but for LEARN; to two of them a constant, always or with a spike.
+            "half": integrate | feedback,
+            "constant": regulate,
+            "random": decays | (post & ~limit & synaptic),
+            "random_post": post & ~limit & ~synaptic,
+            "charges": (trace & ~c0.phase) | (spikes & c0.phase & ~reset_zero),
+            "empties": spikes & c0.phase & reset_zero,              # a spike leaves nothing
+            "decay": decays,
             "step": step & ~limit,
             "limit": limit,
             "learn": learn,
             "post": post & ~limit,
             "apart": post & ~limit & synaptic,
-            "spiking": step & ~limit & ((c0.flags & Flag.LEAKY) == 0),
+            "spiking": spikes,
             "clear_state": clear & ((c0.flags & (Flag.SPIKES | Flag.SYNAPTIC)) == 0),
             "clear_traces": clear & synaptic,
             "clear_spikes": clear & ((c0.flags & Flag.SPIKES) != 0),
@@ -136,7 +165,7 @@ class Lanes(wiring.Component):
             "regulate": regulate, "hashed": hashed, "by_target": by_target,
             "adaptive": step & ((c0.flags & Flag.ADAPTIVE) != 0),
             "keeps": trace & synaptic & (c0.phase | c0.single),
-            "reset_zero": (c0.flags & Flag.RESET_ZERO) != 0,
+            "reset_zero": reset_zero,
             "addend": c0.addend,
         }
         at = self._stages(m, stages, c0, c0_valid, works, ways)
@@ -155,8 +184,8 @@ class Lanes(wiring.Component):
             self.spikes_address.eq(c0.neuron),
             self.spikes_enable.eq(at("tree", 0) | at("decay", 0)),
         ]
-        c2_spikes, c3_spikes, c4_spikes = (Signal(lanes, name=f"c{n}_spikes", reset_less=True) for n in (2, 3, 4))
-        m.d.sync += [c2_spikes.eq(self.spikes), c3_spikes.eq(c2_spikes), c4_spikes.eq(c3_spikes)]
+        self._spikes = {n: Signal(lanes, name=f"c{n}_spikes", reset_less=True) for n in (2, 3, 4)}
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.spikes, *self._spikes.values()])]
 
         # Random numbers: at c3, or at c1 for hashed weights.
         m.submodules.hash = group_hash = GroupHash(config.groups)
@@ -167,11 +196,13 @@ class Lanes(wiring.Component):
         ]
 
         psi = self._surrogates(m, late)
+        self._beyond = Signal(lanes, name="c1_beyond", reset_less=True)     # lanes past the population's end
+        m.d.sync += self._beyond.eq(Cat(c0.last & (lane >= c0.count) for lane in range(lanes)))
         totals, term, keep = self._multiply(m, at, group_hash, psi)
-        end, row_valid = self._accumulate(m, at, c0, totals, term, c4_spikes)
+        end, row_valid = self._accumulate(m, at, c0, totals, term)
 
         result = [Signal(signed(bits), name=f"c6_result_{lane}", reset_less=True) for lane in range(lanes)]
-        self._finish(m, at, works, totals, term, keep, c4_spikes, result)
+        self._finish(m, at, totals, term, keep, result)
 
         # c6: writes.
         spiking = at("spiking", 6) & at("phase", 6)
@@ -195,13 +226,16 @@ class Lanes(wiring.Component):
             self.result_spikes.eq(Mux(spiking, fired, poked_spikes)),
             self.live.eq(at("post", 6) & Cat(result[lane].any() for lane in range(lanes)).any()),
         ]
-        m.d.comb += [self.result[lane].eq(result[lane]) for lane in range(lanes)]
+        m.d.comb += [
+            *(mine.eq(value) for mine, value in zip(self.result, result, strict=True)),
+            self.result_weights.eq(Cat(     # a saturated weight has its sign in the topmost bit
+                Cat(value[config.weight_shift:][:config.weight_bits - 1], value[-1]) for value in result)),
+        ]
         if config.synaptic:
-            within = [~at("beyond", 1)[lane] for lane in range(lanes)]
             m.d.comb += [
                 self.write_eligibility.eq(at("clear_traces", 6)),
                 self.write_psi.eq(at("apart", 1)), self.write_psi_address.eq(at("neuron", 1)),
-                self.psi.eq(Cat(Mux(inside, value, 0) for inside, value in zip(within, psi, strict=True))),
+                self.psi.eq(Cat(Mux(beyond, 0, value) for beyond, value in zip(self._beyond, psi, strict=True))),
             ]
         if not config.compact:
             m.d.sync += self.meets.eq(at("tree", end - 3) & at("last", end - 3))
@@ -217,7 +251,7 @@ class Lanes(wiring.Component):
             **{(name, 0): c0_valid & value for name, value in works.items()},
             ("weight", 0): c0.weight, ("state", 0): c0.state, ("neuron", 0): c0.neuron,
             ("target", 0): c0.target, ("target_lane", 0): c0.target_lane,
-            ("beyond", 0): Cat(c0.last & (lane >= c0.count) for lane in range(self.config.lanes)),
+            ("poke", 0): self.poke_lane.any(), ("poke_lane", 0): self.poke_lane, ("poke_value", 0): self.poke_value,
         }
         self._of = self._copies.stages("c", known)
         return Stages(stages, "c", known)
@@ -238,51 +272,41 @@ class Lanes(wiring.Component):
         ]
         return p1, p1_valid
 
-    def _finish(self, m, at, works, totals, term, keep, c4_spikes, result):
-        """c4 and c5: the results, and what is poked into their registers."""
+    def _finish(self, m, at, totals, term, keep, result):
+        """c4 and c5: the results. What is poked comes as a term, and goes to the lanes named alone."""
         config = self.config
         lanes, bits = config.lanes, config.state_bits
-        # c4: keep + term, and what is added to it; c5: the sum.
-        wide = config.accumulator_bits + 1
-        y = [Signal(signed(wide), name=f"c5_y_{lane}", reset_less=True) for lane in range(lanes)]
-        addend = [Signal(signed(wide), name=f"c5_addend_{lane}", reset_less=True) for lane in range(lanes)]
+        y_bits = len(term[0]) + 1
+        y = [Signal(signed(y_bits), name=f"c5_y_{lane}", reset_less=True) for lane in range(lanes)]
+        addend = [Signal(signed(config.accumulator_bits), name=f"c5_addend_{lane}", reset_less=True)
+                  for lane in range(lanes)]
         previous = [Signal(signed(bits), name=f"c4_previous_{lane}", reset_less=True) for lane in range(lanes)]
         if config.synaptic:
             began = Signal(lanes, name="c5_began")              # the trace was not zero before
             m.d.sync += began.eq(Cat(kept.any() for kept in keep))
-        poked = Signal(lanes)
-        m.d.sync += poked.eq(self.poke_lane)
-        poke_values = self._copies.register("poke_value", self.poke_value)
+        weight_bits = config.weight_bits + config.weight_shift
+        takes = Signal(lanes, name="c5_takes")
+        m.d.sync += takes.eq(Mux(at("ends", 4), (1 << lanes) - 1, at("poke_lane", 4)))
         for lane, of in enumerate(self._of):
-            phase, decay, constant = of("phase", 4), of("decay", 4), of("addend", 4)
-            cleared = of("clear_state", 4) | of("clear_spikes", 4) | of("clear_traces", 4)
-            keeping = decay | of("learn", 4) | of("limit", 4)
-            adding = decay | of("learn", 4) | of("post", 4)
-            resetting = decay & phase & of("spiking", 4)        # a neuron that spiked loses theta, or all
-            spike = c4_spikes[lane]
-            none = (of("post", 4) & at("beyond", 4)[lane]) | (spike & resetting & of("reset_zero", 4))
-            with m.If(keeping | adding | cleared):
-                m.d.sync += y[lane].eq(
-                    Mux(keeping & ~none, keep[lane], 0) + Mux(adding & ~none, term[lane], 0))
-                with m.If(decay & phase):
-                    subtract = spike & resetting & ~of("reset_zero", 4)
-                    m.d.sync += addend[lane].eq(previous[lane] - Mux(subtract, constant, 0))
-                with m.Elif(decay & of("step", 4)):
-                    m.d.sync += addend[lane].eq(totals[lane])
-                with m.Else():
-                    m.d.sync += addend[lane].eq(Mux(of("limit", 4) | (decay & spike), constant, 0))
-            with m.If(decay & ~phase):
+            with m.If(of("ends", 4) | of("poke", 4)):
+                m.d.sync += [
+                    y[lane].eq(keep[lane] + term[lane]),
+                    addend[lane].eq(one_of(
+                        (of("from_phase", 4), previous[lane]), (of("from_sum", 4), totals[lane]),
+                        (of("limit", 4), of("addend", 4)))),
+                ]
+            with m.If(of("decay", 4) & ~of("phase", 4)):
                 m.d.sync += previous[lane].eq(keep[lane])
-            with m.If(of("learn", 5)):
-                m.d.sync += result[lane].eq(saturated(y[lane], config.weight_bits))
-            with m.Elif(of("valid", 5) & ~of("mac", 5) & ~of("tree", 5)):
-                total = y[lane] + addend[lane]
-                m.d.sync += result[lane].eq(saturated(total, bits))
+            total = Signal(signed(max(y_bits, config.accumulator_bits) + 1), name=f"c5_total_{lane}")
+            m.d.comb += total.eq(y[lane] + addend[lane])
+            head, weight_head = total[bits - 1:], total[weight_bits - 1:]
+            fits = Mux(of("learn", 5), (weight_head == 0) | weight_head.all(), (head == 0) | head.all())
+            with m.If(takes[lane]):
+                m.d.sync += result[lane].eq(
+                    Mux(fits, total[:bits], Cat((~total[-1]).replicate(bits - 1), total[-1])))
                 if config.synaptic:
                     with m.If(of("keeps", 5) & began[lane] & (total == 0)):
                         m.d.sync += result[lane].eq(1)
-            with m.Elif(poked[lane]):
-                m.d.sync += result[lane].eq(poke_values[lane])
 
     def _limit(self, word):
         """Whether the word holds the threshold's rise."""
@@ -320,7 +344,7 @@ class Lanes(wiring.Component):
             with m.If(of("late", 1)):
                 m.d.sync += distance.eq(Mux(v < 0, -v, v))
             steps = distance >> of("shift", 2)
-            entry = Mux(steps >= SURROGATE_ENTRIES, SURROGATE_ENTRIES - 1, steps[:index_bits])
+            entry = steps[:index_bits] | steps[index_bits:].any().replicate(index_bits)     # the last one past the end
             address = Cat(entry[:index_bits], of("table", 2))[:len(read.addr)]
             if lane == 0:
                 m.d.comb += [
@@ -337,7 +361,7 @@ class Lanes(wiring.Component):
         """c1 operands, c2 product, c3 rounding; returns the accumulators' data, terms and what is kept, at c4."""
         config = self.config
         lanes, bits, weight_bits = config.lanes, config.state_bits, config.weight_bits
-        mac_shift = config.mac_shift
+        mac_shift, post_shift = self._cuts()
         term_bits = max(bits + 3, 2 * bits - config.update_shift + 1)
 
         def signals(name, width):
@@ -347,92 +371,98 @@ class Lanes(wiring.Component):
             ("c2_a", bits), ("c2_b", bits), ("c3_product", 2 * bits), ("c4_term", term_bits)))
         keep = {n: signals(f"c{n}_keep", bits) for n in (2, 3, 4)}
         totals = signals("total", config.accumulator_bits)
+        emptied = self._emptied(at)
 
         for lane in range(lanes):
-            weight = self.weights.word_select(lane, weight_bits).as_signed()
+            weight = self.weights.word_select(lane, weight_bits).as_signed().shift_left(mac_shift - config.mac_shift)
             state = self.state.word_select(lane, bits).as_signed()
             post = self.post.word_select(lane, bits).as_signed()
             feedback = Cat(Const(0, mac_shift - 8), Const(1, 1), self._hash_byte(at, group_hash, lane)).as_signed()
             of = self._of[lane]
-            with m.If(of("mac", 1) | of("tree", 1)):
-                m.d.sync += [a[lane].eq(Mux(of("hashed", 1), feedback, weight)), b[lane].eq(of("scalar", 1))]
-                with m.If(of("regulate", 1)):
-                    m.d.sync += a[lane].eq(state)
-            with m.Elif(of("learn", 1)):
+            with m.If(self._goes(of, 1)):
                 m.d.sync += [
-                    a[lane].eq(Mux(of("by_target", 1), state, post)), b[lane].eq(of("scalar", 1)),
+                    a[lane].eq(one_of(
+                        (of("by_state", 1) & ~emptied[lane], state), (of("by_post", 1), post),
+                        (of("by_weight", 1), weight), (of("by_hash", 1), feedback),
+                        (of("by_sum", 1) & ~self._beyond[lane], saturated(totals[lane], bits)))),
+                    b[lane].eq(Mux(of("random_post", 1), psi[lane].shift_left(post_shift - 7), of("scalar", 1))),
                 ]
-            with m.Elif(of("decay", 1)):
-                m.d.sync += [a[lane].eq(state), b[lane].eq(of("scalar", 1))]
-            with m.Elif(of("post", 1)):
-                m.d.sync += [a[lane].eq(saturated(totals[lane], bits)), b[lane].eq(Mux(
-                    of("apart", 1), of("scalar", 1), psi[lane] << (mac_shift - 7)))]
             with m.If(self._goes(of, 2)):
                 m.d.sync += product[lane].eq(a[lane] * b[lane])
-        self._keep(m, at, keep)
-        self._round(m, at, product, group_hash, term)
+        self._keep_and_round(m, at, keep, emptied, product, group_hash, term)
         return totals, term, keep[4]
 
-    def _goes(self, at, n):
+    def _emptied(self, at):
+        """At c1, the lanes of neurons that a spike resets to zero."""
+        return Mux(at("empties", 1), self.spikes, 0)
+
+    def _cuts(self):
+        """Fraction bits of a product of INTEGRATE and of one of POST: their operands have zeros below, so that as
+        many bits are cut off as of other products, or nearly."""
+        config = self.config
+        return max(config.mac_shift, config.decay_fraction), config.state_bits - 2
+
+    def _goes(self, of, n):
         """Whether registers of stage n take anything."""
-        return at("valid", n)
+        return of("valid", n) | of("poke", n)
 
     def _hash_byte(self, at, group_hash, lane):
         """Of a lane, at c1."""
         return group_hash.o[lane // 4].word_select(3 - lane % 4, 8)
 
-    def _keep(self, m, at, keep):
-        """c1 to c4: weights or states that wait for their term."""
-        lanes, bits, weight_bits = self.config.lanes, self.config.state_bits, self.config.weight_bits
-        for lane in range(lanes):
-            of = self._of[lane]
-            with m.If(of("learn", 1)):
-                m.d.sync += keep[2][lane].eq(self.weights.word_select(lane, weight_bits).as_signed())
-            with m.Elif(of("decay", 1) | of("limit", 1)):
-                m.d.sync += keep[2][lane].eq(self.state.word_select(lane, bits).as_signed())
+    def _keep_and_round(self, m, at, keep, emptied, product, group_hash, term):
+        """c1 to c4: weights or states that wait for their term. c3: one adder rounds, whatever is cut off."""
+        config, bits = self.config, self.config.state_bits
+        mac_shift, post_shift = self._cuts()
+        decay_shift, update_shift = config.decay_fraction, config.update_shift
+        constant = at("addend", 2)
+        charges = self._copies.register("charge", Mux(
+            at("poke", 2), at("poke_value", 2), Mux(at("step", 2), -constant, constant)), at("ends", 2) | at("mac", 2)
+            | at("poke", 2))
+        for lane, (of, charge) in enumerate(zip(self._of, charges, strict=True)):
+            weight = self.weights.word_select(lane, config.weight_bits).as_signed()
+            state = self.state.word_select(lane, bits).as_signed()
+            with m.If(of("ends", 1) | of("poke", 1)):
+                m.d.sync += keep[2][lane].eq(one_of(
+                    (of("learn", 1), weight.shift_left(config.weight_shift)),
+                    ((of("decay", 1) | of("limit", 1)) & ~emptied[lane], state)))
             for n in (2, 3):
-                with m.If(of("decay", n) | of("learn", n) | of("limit", n)):
+                with m.If(of("ends", n) | of("poke", n)):
                     m.d.sync += keep[n + 1][lane].eq(keep[n][lane])
 
-    def _round(self, m, at, product, group_hash, term):
-        """c3: one adder rounds, whatever is cut off: half a unit, a random number, or the aim of REGULATE besides."""
-        config = self.config
-        mac_shift, decay_shift, update_shift = config.mac_shift, config.decay_fraction, config.update_shift
-        for lane, of in enumerate(self._of):
-            regulate, post = of("mac", 3) & of("regulate", 3), of("post", 3) & ~of("apart", 3)
-            plain = (of("mac", 3) | of("tree", 3)) & ~regulate
-            by_mac = plain | post                       # cut by MS bits; LEARN by K, all else by R
-            aim = Cat(Const(1 << decay_shift - 1, decay_shift), of("addend", 3)).as_signed()
-            with m.If(of("valid", 3)):
+            half, post, learn = of("half", 3), of("random_post", 3), of("learn", 3)      # of POST 7 bits count
+            charged = of("constant", 3) | of("poke", 3) | (of("charges", 3) & self._spikes[3][lane])
+            with m.If(self._goes(of, 3)):
                 random = lane_random(group_hash.o, lane)
-                rounding = Signal(signed(len(aim) + 1), name=f"c3_rounding_{lane}")
-                with m.If(regulate):
-                    m.d.comb += rounding.eq(aim)
-                with m.Elif(plain):
-                    m.d.comb += rounding.eq(1 << mac_shift - 1)
-                with m.Elif(post):
-                    m.d.comb += rounding.eq(Cat(Const(0, mac_shift - 7), aligned(random, 7)))
-                with m.Elif(of("learn", 3)):
-                    m.d.comb += rounding.eq(aligned(random, update_shift))
-                with m.Else():
-                    m.d.comb += rounding.eq(aligned(random, decay_shift))
-                rounded = Signal(signed(len(product[lane]) + 2), name=f"c3_rounded_{lane}")
-                m.d.comb += rounded.eq(product[lane] + rounding)
-                m.d.sync += term[lane].eq(Mux(by_mac, rounded >> mac_shift, Mux(
-                    of("learn", 3), rounded >> update_shift, rounded >> decay_shift)))
+                fraction = one_of(
+                    (half, Const(1 << mac_shift - 1)), (of("constant", 3), Const(1 << decay_shift - 1)),
+                    (of("random", 3), aligned(random, decay_shift)), (post, aligned(random, post_shift)),
+                    (learn, aligned(random, update_shift)))
+                rounding = Signal(signed(2 * bits + 1), name=f"c3_rounding_{lane}")
+                rounded = Signal(signed(2 * bits + 2), name=f"c3_rounded_{lane}")
+                cut = rounded >> decay_shift
+                for cuts, shift in ((half, mac_shift), (post, post_shift), (learn, update_shift - config.weight_shift)):
+                    if shift != decay_shift:
+                        cut = Mux(cuts, rounded >> shift, cut)
+                m.d.comb += [
+                    rounding.eq(fraction | Mux(charged, charge.shift_left(decay_shift), 0)),
+                    rounded.eq(product[lane] + rounding),
+                ]
+                m.d.sync += term[lane].eq(cut)
 
-    def _accumulate(self, m, at, c0, totals, term, c4_spikes):
+    def _accumulate(self, m, at, c0, totals, term):
         """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree.
 
         Returns the stage at which a word's sum is there, and whether a row's is, a cycle later."""
         config = self.config
         lanes, total_bits = config.lanes, config.accumulator_bits
+        width = total_bits + self._begun_bits
         m.submodules.accumulators = memory = Memory(
-            shape=lanes * total_bits, depth=config.neuron_words, init=[], attrs=APART)
+            shape=lanes * width, depth=config.neuron_words, init=[], attrs=APART)
         write = memory.write_port()
         read = memory.read_port()
         row_valid, row_valid_late = Signal(), Signal()
-        end, row_total = self._sum(m, at, term, c4_spikes, row_valid)
+        end, row_total = self._sum(m, at, term, row_valid)
         m.d.sync += [row_valid.eq(at("tree", end) & at("last", end)), row_valid_late.eq(row_valid)]
         row_lane = Signal(lanes)
         m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
@@ -440,10 +470,11 @@ class Lanes(wiring.Component):
         step_read = at("step", 3) & ~at("phase", 3)
         used, used_address = self._used(at)
         reads = at("mac", 3) | step_read | row_valid
-        for lane, sum_so_far in enumerate(self._so_far(m, reads, used | row_valid_late, write, read)):
-            m.d.comb += totals[lane].eq(sum_so_far.as_signed())
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
+        adds = (row_valid_late | at("mac", 4)) & ~in_reset
+        for lane, sum_so_far in enumerate(self._so_far(m, reads, used | row_valid_late, adds, write, read)):
+            m.d.comb += totals[lane].eq(sum_so_far.as_signed())
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
         m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [
@@ -453,28 +484,39 @@ class Lanes(wiring.Component):
             write.en.eq(used | row_valid_late | in_reset),
             write.addr.eq(Mux(in_reset, sweep, Mux(row_valid_late, at("target", end + 2), used_address))),
         ]
-        # Zero is what STEP, POST and a reset leave.
         rows = self._copies.register("row", row_valid)
         for lane, (of, row) in enumerate(zip(self._of, rows, strict=True)):
             more = Mux(row, Mux(row_lane[lane], row_total[lane], 0), term[lane])
-            with m.If((row | of("mac", 4)) & ~in_reset):
-                m.d.comb += write.data.word_select(lane, total_bits).eq(totals[lane] + more)
+            self._add(m, write.data.word_select(lane, width), totals[lane] + more, (row | of("mac", 4)) & ~in_reset)
         return end, row_valid
 
-    def _so_far(self, m, reads, writes, write, read):
+    _begun_bits = 1
+    """Bits of an accumulator that tell whether it has begun; if not, it is zero, whatever else it holds."""
+
+    def _add(self, m, word, total, adds):
+        """What is written to an accumulator. STEP, POST and a reset add nothing: it has not begun then."""
+        m.d.comb += word.eq(Cat(total[:self.config.accumulator_bits], adds))
+
+    def _so_far(self, m, reads, writes, adds, write, read):
         """Each lane's accumulator: what has been read, or what was written in that cycle, by the word or row before."""
-        written = Signal.like(write.data, name="c4_written", reset_less=True)
-        m.d.sync += written.eq(write.data)
-        again = self._copies.register("again", reads & writes & (read.addr == write.addr))
-        return [Mux(again[lane], written.word_select(lane, self.config.accumulator_bits),
-                    read.data.word_select(lane, self.config.accumulator_bits)) for lane in range(self.config.lanes)]
+        width = self.config.accumulator_bits + self._begun_bits
+        meet = reads & writes & (read.addr == write.addr)
+        again, apart = self._copies.register("again", meet & adds), self._copies.register("apart", ~meet)
+        sums = []
+        for lane in range(self.config.lanes):
+            *data, begun = read.data.word_select(lane, width)
+            written = Signal(self.config.accumulator_bits, name=f"c4_written_{lane}", reset_less=True)
+            with m.If(writes):
+                m.d.sync += written.eq(write.data.word_select(lane, width))
+            sums.append(one_of((again[lane], written), (apart[lane] & begun, Cat(data))))
+        return sums
 
     def _used(self, at):
         """Whether a word of accumulators has been used, and is written; which one."""
         used = Cat(at("mac", 4), at("step", 4) & ~at("phase", 4), at("post", 1)).any()
         return used, Mux(at("post", 1), at("neuron", 1), at("neuron", 4))
 
-    def _sum(self, m, at, term, c4_spikes, row_valid):
+    def _sum(self, m, at, term, row_valid):
         """The tree: sums the terms of the spiking sources, then the words of a row.
 
         Returns the stage at which a word's sum is there, and a row's total, two cycles later, for each lane."""
@@ -484,7 +526,7 @@ class Lanes(wiring.Component):
         level = [Signal(signed(bits), name=f"c5_leaf_{lane}", reset_less=True) for lane in range(lanes)]
         for lane, of in enumerate(self._of):
             with m.If(of("tree", 4)):
-                m.d.sync += level[lane].eq(Mux(c4_spikes[lane], term[lane], 0))
+                m.d.sync += level[lane].eq(Mux(self._spikes[4][lane], term[lane], 0))
         for n in range(levels):
             pairs = list(zip(level[::2], level[1::2], strict=True))
             level = [Signal(signed(bits + n + 1), name=f"tree_{n}_{k}", reset_less=True) for k in range(len(pairs))]

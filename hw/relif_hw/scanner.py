@@ -308,6 +308,9 @@ class Scanner(wiring.Component):
 
     def _take_groups(self, m, s2_valid, s2_take, s2_last, s2_word, marks, values, s5, s5_valid, s5_take, s2_context):
         """S3 to S5: a word, its groups of lanes that have a row, and their lanes. Returns S4's context."""
+        def has_more(marks):
+            return (marks & (marks - 1)).any()
+
         lanes, bits = self.config.lanes, self.config.state_bits
         group_lanes = min(16, lanes)
         groups = lanes // group_lanes
@@ -336,25 +339,27 @@ class Scanner(wiring.Component):
         s4_end, s4_context = Signal(), Signal.like(s2_context)
         s5_load = Signal()
         s4_marks, s4_after = Signal(group_lanes), Signal(group_lanes)
+        s4_more = Signal()          # a lane is left besides the first: known a cycle ahead, for all before wait for it
         s4_values = Signal(group_lanes * bits, reset_less=True)
         s4_base = Signal(self.config.row_bits)
         m.d.comb += [
             s5_load.eq(s4_valid & (~s5_valid | s5_take)),
             s4_after.eq(s4_marks & (s4_marks - 1)),
-            s4_take.eq(s5_load & ~s4_after.any()),
+            s4_take.eq(s5_load & ~s4_more),
         ]
         with m.If(s5_load):
-            m.d.sync += s4_marks.eq(s4_after)
+            m.d.sync += [s4_marks.eq(s4_after), s4_more.eq(has_more(s4_after))]
         with m.If(s4_take):
             m.d.sync += s4_valid.eq(0)
         with m.If(s4_load):
             m.d.sync += [
-                s4_valid.eq(1), s4_end.eq(~s3_groups.any()), s4_context.eq(s3_context), s4_marks.eq(0),
+                s4_valid.eq(1), s4_end.eq(~s3_groups.any()), s4_context.eq(s3_context), s4_marks.eq(0), s4_more.eq(0),
             ]
             for g in reversed(range(groups)):
                 with m.If(s3_groups[g]):
                     m.d.sync += [
                         s4_marks.eq(s3_marks.word_select(g, group_lanes)),
+                        s4_more.eq(has_more(s3_marks.word_select(g, group_lanes))),
                         s4_values.eq(s3_values.word_select(g, group_lanes * bits)),
                         s4_base.eq(s3_word * lanes + g * group_lanes),
                     ]

@@ -15,7 +15,8 @@ CONFIG = CoreConfig(lanes=8, surrogates=2, program_length=16, weight_words=16, s
                     eligibility_words=16, max_outputs=16)
 STALLS = {"flowing": 0.0, "stalled": 0.5}
 LANES = (Space.WEIGHTS, Space.STATE, Space.POST, Space.SPIKES, Space.ELIGIBILITY)
-BITS = {**dict.fromkeys(LANES, CONFIG.state_bits), Space.SURROGATE: 8, Space.TARGETS: 14}
+BITS = {**dict.fromkeys(LANES, CONFIG.state_bits), Space.WEIGHTS: CONFIG.weight_bits, Space.SURROGATE: 8,
+        Space.TARGETS: 14}
 
 
 def accesses(rng, count, writes):
@@ -60,7 +61,7 @@ def test_writes(stall):
                 lane_values.clear()
             if lanes:
                 assert lanes & lanes - 1 == 0
-                lane_values[lanes.bit_length() - 1] = value
+                lane_values[lanes.bit_length() - 1] = value >> CONFIG.weight_shift if space == Space.WEIGHTS else value
             if program:
                 got[space, address, program.bit_length() - 1] = program_value
             if table:

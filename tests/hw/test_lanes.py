@@ -9,7 +9,7 @@ from streams import simulate
 
 from relif_hw.config import CoreConfig
 from relif_hw.isa import Flag, Opcode
-from relif_hw.lanes import Lanes
+from relif_hw.lanes import POKE_LATENCY, Lanes
 from relif_hw.numerics import GROUP_STEP, HASH_MASK, SURROGATE_ENTRIES, finish, lane_feedback, lane_random
 from relif_hw.pending import PENDING
 
@@ -185,7 +185,7 @@ def bench_of(config, reference):
                 for word in getattr(reference, name)]
         memory = memories[name] = m.submodules[name] = Memory(shape=bits * config.lanes, depth=WORDS, init=init)
         read, write = memory.read_port(), memory.write_port()
-        result = dut.result_spikes if name == "spikes" else Cat(value[:bits] for value in dut.result)
+        result = {"weights": dut.result_weights, "spikes": dut.result_spikes}.get(name, Cat(dut.result))
         address = "neuron" if name in ("post", "spikes") else name
         m.d.comb += [
             read.en.eq(getattr(dut, f"{name}_enable")), read.addr.eq(getattr(dut, f"{name}_address")),
@@ -331,7 +331,7 @@ def test_pokes_and_tables():
             ctx.set(dut.poke_value, value)
             await ctx.tick()
             ctx.set(dut.poke_lane, 0)
-            await ctx.tick()
+            await ctx.tick().repeat(POKE_LATENCY - 1)
             assert [ctx.get(result) for result in dut.result] == wanted
         # The tables are read back one cycle after the address.
         for address in range(dut.table_entries):
