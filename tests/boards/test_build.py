@@ -47,6 +47,8 @@ class Tools(list):
     """The calls, and what place and route says."""
 
     reached = 70.0
+    unrouted = ()
+    """Seeds for which the router finds no way."""
     domains = None
     """Clocks and what was asked of them; by default as the board wants."""
 
@@ -60,6 +62,8 @@ def tools(monkeypatch, tmp_path):
 
     def run(command, folder, progress, what):
         calls.append(what)
+        if "nextpnr" in command[0] and int(command[-2]) in calls.unrouted:
+            raise building.Unrouted(f"{what}: no way found")
         if "nextpnr" in command[0]:
             (folder / "report.json").write_text(nextpnr_report(
                 calls.reached + int(command[-2]), calls.domains or find_board(what.split(":")[0]).domains))
@@ -144,6 +148,45 @@ def test_what_was_built_is_not_built_again(tools, tmp_path):
     assert tools == [] and built.cached and built.bitstream.read_text() == "seed 3"
     made(tmp_path, seeds=(4,))
     assert tools[0] == "ulx3s: synthesis"
+
+
+def test_a_seed_that_is_not_routed_is_replaced(tools, tmp_path):
+    tools.unrouted = (3, 4)
+    assert [report.seed for report in made(tmp_path).reports] == [1, 2, 5]
+    assert [what.split()[-1] for what in tools[1:-1]] == ["1", "3", "2", "4", "5"]
+    tools.clear()
+    assert [report.seed for report in made(tmp_path).reports] == [1, 2, 5] and tools == []
+    tools.unrouted = range(9)
+    with pytest.raises(ToolError, match="seed 6: no way found: take other seeds or a smaller core"):
+        made(tmp_path, seeds=(3,))
+    assert tools[1:] == [f"ulx3s: place and route, seed {n}" for n in (3, 4, 5, 6)]
+
+
+ROUNDS = "Info:     iter={} wires=440000 overused={} overuse=1200 archfail=NA\n"
+
+
+@pytest.mark.parametrize(("overused", "diverging"), [
+    ([], False), ([28991, 1802, 477, 276, 190, 165, 180, 286, 315], False), ([40, 12, 90, 0], False),
+    ([28991, 1802, 477, 276, 190, 165, 180, 286, 315, 609], True),
+])
+def test_a_router_that_diverges(overused, diverging):
+    log = "".join(ROUNDS.format(*each) for each in enumerate(overused, 1))
+    assert building.diverges(log + "Info: Critical path report\n") == diverging
+
+
+def test_a_tool_that_would_not_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setitem(building.TOOLS, "slow", ("time", "sleep"))
+    monkeypatch.setattr(building, "WATCH", 0.1)
+    (tmp_path / "top.tim").write_text("".join(ROUNDS.format(n, 200 * n) for n in range(1, 9)))
+    sleep = ["slow", "600"]
+    monkeypatch.setattr(building.sys, "executable", str(sleeper := tmp_path / "sleeper"))
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    with pytest.raises(building.Unrouted, match="more and more wires are wanted twice"):
+        building._run([*sleep, "--router", "router2"], tmp_path, lambda line: None, "a step")
+    monkeypatch.setattr(building, "LIMIT", 0.2)
+    with pytest.raises(ToolError, match="a step has not finished after 0.2 s"):
+        building._run(sleep, tmp_path, lambda line: None, "a step")
 
 
 def test_a_clock_that_is_not_met_leaves_nothing(tools, tmp_path):
