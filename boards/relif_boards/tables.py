@@ -13,10 +13,12 @@ _HEAD = """\
 # Boards
 
 What `make bitstreams` made, written by its last command, `relif boards --built build --output docs/boards.md`. Every
-clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed.
+clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed. A seed
+with which the router finds no way is replaced by the next: where 1, 2 or 3 is missing, it was such a one.
 *Neurons* and *synapses* are what the memories hold.
 
-Each board has the largest preset that routes, and meets its clock, with three seeds. `lanes1` fills an iCE40UP5K.
+Each board has the largest preset that meets its clock with three seeds, nearly all of which are routed. `lanes1` fills
+an iCE40UP5K.
 `lanes32` fits an ECP5-85F, but version 2 of the core did not route with every seed: on the ULX3S seed 1 reached 35.2
 MHz, on the OrangeCrab seed 1 reached 45.7 MHz, and seed 2 still had 1,794 overused wires after 137 rounds, more with
 each. Versions 3 and 4, whose wires are shorter, have not been tried with 32 lanes. The Tang Nano
