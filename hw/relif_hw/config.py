@@ -29,7 +29,7 @@ class CoreConfig:
         Lanes P of the array, a power of two from 1 to 128. A memory word holds P elements. With 1 or 2 a core
         is *compact*, see `compact`.
     weight_bits : int
-        Bits of a weight, 4 to 16, two's complement.
+        Bits of a weight, 4 to 16, or to 14 with 16-bit states, two's complement.
     state_bits : int
         Bits of a state (I, U, traces, errors) and of a multiplier operand: 18 (ECP5) or 16 (iCE40).
     accumulator_bits : int
@@ -77,8 +77,9 @@ class CoreConfig:
                 value = getattr(self, field.name)
                 check(field.name, isinstance(value, int) and not isinstance(value, bool), "an integer")
         check("lanes", _power_of_two(self.lanes) and self.lanes <= 128, "a power of two from 1 to 128")
-        check("weight_bits", 4 <= self.weight_bits <= 16, "from 4 to 16")
         check("state_bits", self.state_bits in (16, 18), "16 or 18")
+        widest = min(16, self.state_bits - 2)       # a surrogate derivative must fit an operand, shifted as weights are
+        check("weight_bits", 4 <= self.weight_bits <= widest, f"from 4 to {widest} with {self.state_bits}-bit states")
         check("accumulator_bits", 20 <= self.accumulator_bits <= 32, "from 20 to 32")
         check("weight_words", 16 <= self.weight_words <= 1 << 16, "from 16 to 65536")
         check("state_words", 16 <= self.state_words <= 1 << 14, "from 16 to 16384")

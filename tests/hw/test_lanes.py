@@ -20,6 +20,8 @@ CONFIGS = {
                                           neuron_words=16),
     "4 lanes, wide weights": CoreConfig(lanes=4, weight_bits=16, surrogates=4, accumulator_bits=30, weight_words=16,
                                         state_words=16, neuron_words=16),
+    "4 lanes, 16 bits, weights as wide": CoreConfig(lanes=4, weight_bits=14, state_bits=16, accumulator_bits=32,
+                                                    weight_words=16, state_words=16, neuron_words=16),
 }
 
 

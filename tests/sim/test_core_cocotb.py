@@ -45,7 +45,8 @@ def core(**changes: int | str) -> CoreConfig:
 
 CORES = [
     core(name="lanes1", lanes=1, weight_bits=8, surrogates=2, weight_words=1024, state_words=192, neuron_words=64),
-    core(name="lanes2", lanes=2, state_bits=16, weight_words=512, state_words=128, neuron_words=32),
+    core(name="lanes2", lanes=2, weight_bits=14, state_bits=16, accumulator_bits=28, weight_words=512, state_words=128,
+         neuron_words=32),
     core(name="lanes4", lanes=4, state_bits=16, state_words=64, neuron_words=16),
     core(name="lanes8", lanes=8, weight_bits=4, surrogates=2, state_words=64, neuron_words=16),
     core(name="lanes16", lanes=16, weight_bits=16, surrogates=4, accumulator_bits=28, max_outputs=20),
