@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 __all__ = ["DECLARATION", "OPERAND", "WORDS", "Definition", "Memory", "Net", "Netlist", "Operand", "Text"]
 
@@ -27,7 +28,7 @@ _MEMORY = re.compile(rf"""  reg \[(?P<high>\d+):0\] (?P<name>{_NET}) \[(?P<last>
       .* <= .*;
 )+)  end
   reg \[\d+:0\] (?P<data>{_NET});
-  always @\(posedge .*\) begin
+  always @\((?P=clock)\) begin
     if \((?P<enable>.*)\) begin
       {_NET} <= {_NET} ?\[(?P<address>.*)\];
     end
@@ -35,7 +36,9 @@ _MEMORY = re.compile(rf"""  reg \[(?P<high>\d+):0\] (?P<name>{_NET}) \[(?P<last>
   assign (?P<alias>{_NET}) = {_NET};
 """)
 """A memory of zeros, with a read port, and the name by which its data goes."""
-_WRITE = re.compile(rf"    if \((.*)\)\n      {_NET} ?\[(.*?)\](?:\[\d+:(\d+)\])? <= (.*);\n")
+_WRITE = re.compile(rf"    if \((.*)\)\n      {_NET} ?\[(.*?)\](?:\[(\d+)(?::(\d+))?\])? <= (.*);\n")
+"""A write of a memory's word, or of bits of it."""
+_KEPT = re.compile(rf"^  (?:input|output|inout) (?:\[\d+:\d+\] )?({_NET});|({_NET})\[(?!\d+[\]:])", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,29 @@ class Memory:
     last: int
     write: Text
     """The enable, the address and the data, between semicolons."""
+    address: Text
+
+
+@dataclasses.dataclass
+class _Write:
+    """A write of a memory's word, or of the bits `high` to `low`; of the whole word, if `high` is None."""
+
+    enable: str
     address: str
+    high: int | None
+    low: int
+    data: str
+
+
+@dataclasses.dataclass
+class _Memory:
+    """A memory as it stands in the text, and its writes, one for each of its parts, or one."""
+
+    match: re.Match[str]
+    lines: range
+    width: int
+    writes: list[_Write]
+    parts: list[str]
 
 
 @dataclasses.dataclass
@@ -133,6 +158,9 @@ class Netlist:
     Attributes
     ----------
     lines : list of str
+    members : int
+    kept : set of str
+        Nets that must stay what they are: ports, and those of which bits are selected by others.
     nets : dict of name to Net
     definitions : dict of name to Definition
     parts : dict of part's name to Operand
@@ -141,6 +169,8 @@ class Netlist:
 
     def __init__(self, text: str, members: int):
         self.lines = text.split("\n")
+        self.members = members
+        self.kept = {match[1] or match[2] for match in _KEPT.finditer(text)}
         self.nets: dict[str, Net] = {}
         self.definitions: dict[str, Definition] = {}
         self.parts: dict[str, Operand] = {}
@@ -149,12 +179,9 @@ class Netlist:
             if match := DECLARATION.fullmatch(text_line):
                 high, low = int(match[2] or 0), int(match[3] or 0)
                 self.nets[match[4]] = Net(match[1] or "", high - low + 1, low, match[5] or "", number)
-        line, position = 0, 0
-        for match in _MEMORY.finditer(text):
-            line += text.count("\n", position, match.start())
-            position = match.start()
-            if all(text.count(match[name]) == match[0].count(match[name]) for name in ("name", "data")):
-                self._define_memory(text, match, line, members)
+        # The parts of all memories first: what is written to one may be read from another.
+        for memory in list(self._memories(text)):
+            self._define_memory(memory)
         for number, text_line in enumerate(self.lines):
             if match := _LOGIC.fullmatch(text_line):
                 self.definitions[match[2]] = Definition(
@@ -193,6 +220,10 @@ class Netlist:
             return operand.high - operand.low + 1
         return self.nets[operand.name].width if operand.name in self.nets else 0
 
+    def signed(self, operand: Operand) -> str:
+        """What makes it a signed number in an expression: a whole net may be one."""
+        return self.nets[operand.name].signed if operand.high is None and operand.name in self.nets else ""
+
     def written(self, operand: Operand) -> str:
         """As the text has it."""
         if operand.behind:
@@ -206,30 +237,40 @@ class Netlist:
         first = self.nets[operand.name].low if operand.name in self.nets else 0
         return operand.name + Operand("", operand.high + first, operand.low + first).select
 
-    def _define_memory(self, text: str, match: re.Match[str], line: int, members: int) -> None:
-        writes = [(enable, address, data, int(low or 0))
-                  for enable, address, low, data in _WRITE.findall(match["writes"])]
-        width, names, parts = int(match["high"]) + 1, [match["data"]], {}
-        end = line + match[0].count("\n")
-        if width % members == 0 and width > members and self._is_read_in_parts(text, match["alias"], width // members):
-            width //= members
-            writes = self._written_in_parts(writes, width, members)
-            names = [f"{match['data'].strip()}${member}" for member in range(members)]
-            parts = {name: Operand(match["alias"], (number + 1) * width - 1, number * width)
-                     for number, name in enumerate(names)}
-        else:
-            end -= 1                # the alias is a net of its own
-        if len(writes) != len(names):
-            return
-        if parts:
-            self.parts.update(parts)
-            self._split[match["alias"]] = names
-        for name, (enable, address, data, _) in zip(names, writes, strict=True):
-            memory = Memory(match["name"] if parts else "", width, int(match["last"]),
-                            self.text(f"{enable};{address};{data}"), match["address"])
-            self.nets[name] = Net("", width, 0, "", self.nets[match["data"]].line)
+    def _memories(self, text: str) -> Iterator[_Memory]:
+        line, position = 0, 0
+        for match in _MEMORY.finditer(text):
+            line += text.count("\n", position, match.start())
+            position = match.start()
+            if any(text.count(match[name]) > match[0].count(match[name]) for name in ("name", "data")):
+                continue
+            width, parts = int(match["high"]) + 1, list[str]()
+            writes = [_Write(enable, address, int(high) if high else None, int(low or high or 0), data)
+                      for enable, address, high, low, data in _WRITE.findall(match["writes"])]
+            end = line + match[0].count("\n")
+            share = width // self.members
+            if width % self.members == 0 and share > 1 and self._is_read_in_parts(text, match["alias"], share):
+                width, writes = share, self._written_in_parts(writes, share)
+                parts = [f"{match['data'].strip()}${member}" for member in range(self.members)]
+            else:
+                end -= 1                # the alias is a net of its own
+                writes = [] if writes[0].high is not None else writes
+            if len(writes) == max(1, len(parts)):
+                if parts:
+                    self.parts.update((name, Operand(match["alias"], (number + 1) * width - 1, number * width))
+                                      for number, name in enumerate(parts))
+                    self._split[match["alias"]] = parts
+                for name in parts:
+                    self.nets[name] = Net("", width, 0, "", self.nets[match["data"]].line)
+                yield _Memory(match, range(line, end), width, writes, parts)
+
+    def _define_memory(self, memory: _Memory) -> None:
+        match = memory.match
+        for name, write in zip(memory.parts or [match["data"]], memory.writes, strict=True):
+            each = Memory(match["name"] if memory.parts else "", memory.width, int(match["last"]),
+                          self.text(f"{write.enable};{write.address};{write.data}"), self.text(match["address"]))
             self.definitions[name] = Definition(
-                self.text(match["enable"]), Text(("",), ()), range(line, end), match["clock"], memory)
+                self.text(match["enable"]), Text(("",), ()), memory.lines, match["clock"], each)
 
     @staticmethod
     def _is_read_in_parts(text: str, name: str, width: int) -> bool:
@@ -238,26 +279,25 @@ class Netlist:
         return whole == 2 and all(      # where it is declared, and where it is assigned
             int(match[2]) // width == int(match[3] or match[2]) // width for match in uses if match[2])
 
-    def _written_in_parts(
-            self, writes: list[tuple[str, str, str, int]], width: int, members: int) -> list[tuple[str, str, str, int]]:
+    def _written_in_parts(self, writes: list[_Write], width: int) -> list[_Write]:
         """The write of each part: one of its own, or its share of one write of all; none if neither is the case."""
-        if len(writes) == members:
-            writes.sort(key=lambda write: write[3])
-            return writes if [write[3] for write in writes] == [n * width for n in range(members)] else []
-        if len(writes) != 1 or not writes[0][2].startswith("{ "):
+        writes = sorted(writes, key=lambda write: write.low)
+        if [(write.high, write.low) for write in writes] == [
+                (low + width - 1, low) for low in range(0, self.members * width, width)]:
+            return writes
+        if len(writes) != 1 or writes[0].high is not None or not writes[0].data.startswith("{ "):
             return []
-        enable, address, data, _ = writes[0]
         parts, filled = [list[str]()], 0
-        for item in reversed(data[2:-2].split(", ")):
+        for item in reversed(writes[0].data[2:-2].split(", ")):
             literal, net = _LITERAL.fullmatch(item.strip()), OPERAND.fullmatch(item)
             filled += int(literal[1]) if literal else self.width(self.operand(net)) if net else width + 1
             parts[-1].insert(0, item)
             if filled == width:
                 parts.append([])
                 filled = 0
-        if len(parts) != members + 1 or parts[-1]:
+        if len(parts) != self.members + 1 or parts[-1]:
             return []
-        return [(enable, address, f"{{ {', '.join(part)} }}", 0) for part in parts[:-1]]
+        return [dataclasses.replace(writes[0], data=f"{{ {', '.join(part)} }}") for part in parts[:-1]]
 
     def _define_register(self, clock: str, number: int) -> None:
         end = number + 1
@@ -270,7 +310,10 @@ class Netlist:
 
 
 def _register(body: str) -> tuple[str, str, str] | None:
-    """The register that a block assigns, the condition, empty if there is none, and the value."""
+    """The register that a block assigns, the condition, empty if there is none, and the value.
+
+    What Yosys assigns has the register's width, and is a net, a concatenation or a literal: a choice of two computes
+    no sum in another width than before."""
     steps = list(_STEP.finditer(body))
     if "".join(match[0] for match in steps) != body:
         return None
@@ -283,7 +326,7 @@ def _register(body: str) -> tuple[str, str, str] | None:
             return None
         name, condition, value = then
         if not steps or not steps[0][2]:
-            return name, f"({step[1]}) & ({condition})" if condition else step[1], value
+            return name, f"({step[1]}) && ({condition})" if condition else step[1], value
         steps.pop(0)
         other = statement() if steps else None
         if other is None or condition or other[0] != name:

@@ -29,6 +29,7 @@ _LEAST = 8
 """Members of a family at least: with fewer, loops spare nothing."""
 _WIDE = 64
 """Bits of a net up to which a member's is selected at little cost."""
+_OURS = re.compile(r"i|((words|row|data|next)_)?(family|gathered)_\d+")
 _NUMBERED = re.compile(r"(\\?.*_)(\d+)((?:\[[\d:]+\])? ?)")
 
 
@@ -122,13 +123,16 @@ class _Families:
             return owner
         nets = [self.netlist.nets[name] for name in names if name in self.netlist.nets]
         definitions = [self.netlist.definitions[name] for name in names if name in self.netlist.definitions]
-        if any(name in self.owner for name in names) or len(set(names)) < len(names) \
-                or len(definitions) < len(names) or len({(net.signed, net.width) for net in nets}) > 1:
+        if any(name in self.owner or name in self.netlist.kept for name in names) or len(set(names)) < len(names) \
+                or min(len(nets), len(definitions)) < len(names) \
+                or len({(net.signed, net.width) for net in nets}) > 1:
             return None
-        if len(set(map(_form, definitions))) > 1:
+        if len(set(map(self._form, definitions))) > 1:
             definitions = [dataclasses.replace(each, value=each.value.joined()) for each in definitions]
-            if len(set(map(_form, definitions))) > 1:
+            if len(set(map(self._form, definitions))) > 1:
                 return None
+        if (memory := definitions[0].memory) and memory.name and len(names) < self.netlist.members:
+            return None
         family = _Family(f"family_{len(self.all)}", nets[0].signed, nets[0].width, names, definitions)
         self.all.append(family)
         self.owner.update((name, (family, number)) for number, name in enumerate(names))
@@ -136,6 +140,22 @@ class _Families:
             family.condition = self._slots([each.condition for each in definitions if each.condition])
         family.value = self._slots([each.memory.write if each.memory else each.value for each in definitions])
         return family
+
+    def _form(self, definition: Definition) -> tuple[object, ...]:
+        """What is the same for all members of a family."""
+        netlist = self.netlist
+
+        def form(text: Text | None) -> tuple[object, ...]:
+            return () if not text else (text.between, *(
+                (netlist.width(each), netlist.signed(each), each.name if each.name in netlist.kept else "")
+                for each in text.operands))
+
+        memory, condition = definition.memory, definition.condition
+        if not memory:
+            return definition.clock, form(condition), form(definition.value)
+        enable, address, _ = _Slots(memory.write.between, [*memory.write.operands]).parts()
+        return (definition.clock, condition, memory.name, memory.width, memory.last, memory.address,
+                form(memory.write), address.between, *map(str, address.slots), enable.between)
 
     def _slots(self, texts: Sequence[Text]) -> _Slots:
         return _Slots(texts[0].between, [
@@ -161,19 +181,9 @@ class _Families:
                 return _Element(owner, step, begin, first.select)
         if operands not in self._gathered:
             self._gathered[operands] = gathered = _Family(
-                f"gathered_{len(self.all)}", "", self.netlist.width(first), gathered=operands)
+                f"gathered_{len(self.all)}", self.netlist.signed(first), self.netlist.width(first), gathered=operands)
             self.all.append(gathered)
         return _Element(self._gathered[operands], 1, 0, "")
-
-
-def _form(definition: Definition) -> tuple[object, ...]:
-    """What is the same for all members of a family."""
-    if memory := definition.memory:
-        enable, address, _ = _Slots(memory.write.between, [*memory.write.operands]).parts()
-        where = address.between, *map(str, address.slots)
-        return (definition.clock, definition.condition, memory.name, memory.width, memory.last, memory.address,
-                memory.write.between, where, enable.between)
-    return definition.clock, definition.condition and definition.condition.between, definition.value.between
 
 
 class _Writer:
@@ -227,7 +237,8 @@ class _Writer:
                     else:
                         own = (slot.step, slot.first, slot.family.size) == (1, 0, family.size)
                         readers[slot.family].add((family, own))
-            for operand in family.gathered:
+            memory = family.definitions[0].memory if family.definitions else None
+            for operand in memory.address.operands if memory else family.gathered:
                 read(operand.name)
         for number, line in enumerate(self.netlist.lines):
             if number not in self.replaced and not DECLARATION.fullmatch(line):
@@ -257,11 +268,10 @@ class _Writer:
         conditions = {self._condition(self.roots[reader]) if reader else "" for reader, _ in self.readers[family]}
         return "" if "" in conditions else " | ".join(f"({condition})" for condition in sorted(conditions))
 
-    @staticmethod
-    def _any(slots: _Slots) -> str:
+    def _any(self, slots: _Slots) -> str:
         """Whether a condition of each member holds for one of them."""
         only = slots.slots[0] if len(slots.slots) == 1 and slots.between == ("", "") else None
-        return f"|{only.name}" if isinstance(only, _Bits) else ""
+        return f"|{self._operand(Operand(only.name))}" if isinstance(only, _Bits) else ""
 
     def _element(self, match: re.Match[str]) -> str:
         operand = self.netlist.operand(match)
@@ -286,11 +296,20 @@ class _Writer:
             if isinstance(slot, Operand):
                 parts.append(self._operand(slot))
             elif isinstance(slot, _Bits):
-                parts.append(f"{slot.name}[{_index(slot)} +: {slot.width}]")
+                parts.append(self._bits(slot))
             else:
                 parts.append(self._in_loop(slot, local))
             parts.append(between)
         return "".join(parts)
+
+    def _bits(self, bits: _Bits) -> str:
+        """Within a loop."""
+        if bits.name in self.owner:
+            name, low = self._operand(Operand(bits.name)), 0
+        else:
+            whole = self.netlist.parts.get(bits.name, Operand(bits.name))
+            name, low = whole.name, whole.low + self.netlist.nets[whole.name].low
+        return f"{name}[{_index(bits, low)} +: {bits.width}]"
 
     def _in_loop(self, element: _Element, local: dict[_Family, str]) -> str:
         family = element.family
@@ -343,7 +362,8 @@ class _Writer:
         yield f"  {family.declared('reg', words)} [0:{memory.last}]{last};"
         yield f"  {family.declared('reg', row)} {last}, {data} {last};"
         yield f"  initial for (int unsigned word = 0; word <= {memory.last}; word++) {each} {words}[word][i] = 0;"
-        read, read_address = self._shared(family.condition), OPERAND.sub(self._element, memory.address)
+        read = self._shared(family.condition)
+        read_address = self._shared(_Slots(memory.address.between, [*memory.address.operands]))
         yield f"  always @* if ({read}) {each} {data}[i] = {words}[{read_address}][i];"
         yield f"  always @({clock}) if ({read}) {family.variable} <= {data};"
         enable, where, value = family.value.parts()
@@ -355,9 +375,10 @@ class _Writer:
         yield f"  always @({clock}){_when(written)} {each} {words}[{address}][i] = {row}[i];"
 
 
-def _index(slot: _Element | _Bits) -> str:
-    """Of what a member reads."""
-    return "i" if (slot.step, slot.first) == (1, 0) else f"i * {slot.step} + {slot.first}"
+def _index(slot: _Element | _Bits, low: int = 0) -> str:
+    """Of what a member reads, counted from `low`."""
+    first = slot.first + low
+    return "i" if (slot.step, first) == (1, 0) else f"i * {slot.step} + {first}"
 
 
 def _each(family: _Family) -> str:
@@ -383,4 +404,7 @@ def vectorized(text: str, members: int) -> str:
     """The module that `gating.gated` made, with the families of so many lanes as arrays."""
     if members < _LEAST:
         return text
-    return "\n".join(_Writer(Netlist(text, members)).lines())
+    netlist = Netlist(text, members)
+    if taken := next((name for name in netlist.nets if _OURS.fullmatch(name)), None):
+        raise ValueError(f"a net may not be called {taken!r}: arrays and loops have such names")
+    return "\n".join(_Writer(netlist).lines())
