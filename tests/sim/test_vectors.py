@@ -9,7 +9,10 @@ import subprocess
 
 import pytest
 
+import relif
+from relif.speed_bench import measure_speed
 from relif_hw.config import preset
+from relif_sim import vectors
 from relif_sim.gating import gated
 from relif_sim.library import _FAST, _YOSYS_SCRIPT, device_rtlil, run_yosys
 from relif_sim.netlist import Netlist
@@ -301,6 +304,16 @@ def test_small_modules_do_what_they_did(tmp_path):
                               timeout=600, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     assert dict(zip(SIMULATED, map(int, done.stdout.split()), strict=True)) == dict.fromkeys(SIMULATED, 0)
+
+
+@pytest.mark.timeout(600)
+def test_a_board_whose_lanes_are_more_than_the_bits_of_a_word(monkeypatch, tmp_path):
+    """As 128 are: such a board takes minutes, so here a word has four bits."""
+    monkeypatch.setattr(vectors, "_WIDE", 4)
+    monkeypatch.setenv("RELIF_CACHE", str(tmp_path))
+    with relif.open("sim", config=preset("lanes8")) as board:
+        measured = measure_speed(board, samples=8)              # weights are compared with the golden model's
+    assert measured.core == "lanes8" and measured.ticks == 96
 
 
 def test_names_of_arrays_are_not_taken():
