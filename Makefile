@@ -1,5 +1,5 @@
 # make demo   from a fresh clone to a trained core: the generated Verilog learns handwritten digits
-# make test   every test; needs Icarus Verilog besides (Debian: apt-get install iverilog)
+# make test   every test, on all cores; needs Icarus Verilog besides (Debian: apt-get install iverilog)
 # make lint   the linter and the type checker
 # make bitstreams  place and route for every FPGA board, with three seeds each (hours)
 # make clean  away with everything that was made
@@ -23,7 +23,7 @@ demo: $(DEMO_STAMP)
 	$(BIN)/relif train digits --board sim --seed $(SEED) --baselines --report runs/demo -v
 
 test: $(TEST_STAMP) tools
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 bitstreams: $(DEMO_STAMP)
 	$(BIN)/pip install $(PIP_FLAGS) --quiet -c constraints.txt -e '.[sim,boards]'
