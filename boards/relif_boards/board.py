@@ -40,6 +40,9 @@ class Board:
         Frames that the core keeps in each direction.
     led : (str, int) or None
         A light that shows activity.
+    router : str
+        Of nextpnr, for an ECP5. `router1` goes by timing: clocks are a fifth higher than with `router2`, which goes by
+        congestion, takes half the time, and ends where the former does not.
     dfu : (int, int) or None
         Vendor and product id of its bootloader, if that takes files with a DFU suffix.
     """
@@ -55,6 +58,7 @@ class Board:
     baudrate: int = 3_000_000
     slots: int = 4
     led: tuple[str, int] | None = None
+    router: Literal["router1", "router2"] = "router1"
     dfu: tuple[int, int] | None = None
 
     @property

@@ -13,18 +13,13 @@ _HEAD = """\
 # Boards
 
 What `make bitstreams` made, written by its last command, `relif boards --built build --output docs/boards.md`. Every
-clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed. A seed
-with which the router finds no way is replaced by the next: where 1, 2 or 3 is missing, it was such a one.
-*Neurons* and *synapses* are what the memories hold.
+clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed. With
+seed 1 of the ECPIX-5 with USB the router found no way: more and more wires were wanted twice, and seed 4 took its
+place. *Neurons* and *synapses* are what the memories hold.
 
-Each board has the largest preset that meets its clock with three seeds, nearly all of which are routed. `lanes1` fills
-an iCE40UP5K.
-`lanes32` fits an ECP5-85F, but version 2 of the core did not route with every seed: on the ULX3S seed 1 reached 35.2
-MHz, on the OrangeCrab seed 1 reached 45.7 MHz, and seed 2 still had 1,794 overused wires after 137 rounds, more with
-each. With 32 of an early form of today's lanes 3,700 wires were overused after 18 rounds, hardly fewer with each; the
-present ones have not been tried. The Tang Nano
-20K is an exception: its `lanes1` could run three times as fast, and `lanes8` (14,408 LUTs, 41 block RAMs) fits but has
-not been routed to the end.
+`lanes1` fills an iCE40UP5K. The ULX3S with its serial adapter has 32 lanes; the other boards with an ECP5-85F have room
+for as many, but `lanes32` was not placed on them yet. The Tang Nano 20K is an exception: its `lanes1` could run three
+times as fast, and `lanes8` (14,408 LUTs, 41 block RAMs) fits but has not been routed to the end.
 """
 _CORE = ("board", "core", "lanes", "neurons", "synapses", "weights", "link", "tools")
 _CELLS = ("board", "kind", "used", "available", "part")

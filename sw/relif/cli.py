@@ -242,7 +242,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
                         help="seed of the spikes and weights (default 0)")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--link", action="store_true",
-                       help="measure digits training over serial lines instead (lanes1, lanes4, lanes16)")
+                       help="measure digits training over serial lines instead (lanes1, lanes4, lanes32)")
     other.add_argument("--simulator", action="store_true",
                        help="measure how fast the simulated board trains digits on this machine instead")
     other.add_argument("--against", type=_rivals, metavar="NAME[,NAME...]",

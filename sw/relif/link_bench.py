@@ -22,7 +22,7 @@ from .tasks.digits import Digits
 __all__ = ["CASES", "LINK_COLUMNS", "LinkMeasurement", "link_markdown", "link_plain", "link_rows", "measure_link"]
 
 CASES = tuple((name, Line(clock_hz=clock, baudrate=baud)) for name, clock, baud in (
-    ("lanes1", 20.25e6, 3e6), ("lanes4", 12e6, 3e6), ("lanes16", 48e6, 3e6), ("lanes16", 48e6, 12e6)))
+    ("lanes1", 20.25e6, 3e6), ("lanes4", 12e6, 3e6), ("lanes32", 48e6, 3e6), ("lanes32", 48e6, 12e6)))
 """Cores and clocks of boards (the first and third; `relif_boards`), one between them, and the line's rates."""
 
 
