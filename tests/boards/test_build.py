@@ -63,7 +63,7 @@ def tools(monkeypatch, tmp_path):
     def run(command, folder, progress, what):
         calls.append(what)
         if "nextpnr" in command[0] and int(command[-2]) in calls.unrouted:
-            raise building.Unfinished(f"{what} has not finished")
+            raise building.Unrouted(f"{what}: no way found")
         if "nextpnr" in command[0]:
             (folder / "report.json").write_text(nextpnr_report(
                 calls.reached + int(command[-2]), calls.domains or find_board(what.split(":")[0]).domains))
@@ -157,19 +157,36 @@ def test_a_seed_that_is_not_routed_is_replaced(tools, tmp_path):
     tools.clear()
     assert [report.seed for report in made(tmp_path).reports] == [1, 2, 5] and tools == []
     tools.unrouted = range(9)
-    with pytest.raises(ToolError, match="seed 6 has not finished: take other seeds or a smaller core"):
+    with pytest.raises(ToolError, match="seed 6: no way found: take other seeds or a smaller core"):
         made(tmp_path, seeds=(3,))
     assert tools[1:] == [f"ulx3s: place and route, seed {n}" for n in (3, 4, 5, 6)]
 
 
-def test_a_tool_that_does_not_end_is_stopped(tmp_path, monkeypatch):
+ROUNDS = "Info:     iter={} wires=440000 overused={} overuse=1200 archfail=NA\n"
+
+
+@pytest.mark.parametrize(("overused", "diverging"), [
+    ([], False), ([28991, 1802, 477, 276, 190, 165, 180, 286, 315], False), ([40, 12, 90, 0], False),
+    ([28991, 1802, 477, 276, 190, 165, 180, 286, 315, 609], True),
+])
+def test_a_router_that_diverges(overused, diverging):
+    log = "".join(ROUNDS.format(*each) for each in enumerate(overused, 1))
+    assert building.diverges(log + "Info: Critical path report\n") == diverging
+
+
+def test_a_tool_that_would_not_end_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setitem(building.TOOLS, "slow", ("time", "sleep"))
-    monkeypatch.setattr(building, "LIMIT", 0.2)
+    monkeypatch.setattr(building, "WATCH", 0.1)
+    (tmp_path / "top.tim").write_text("".join(ROUNDS.format(n, 200 * n) for n in range(1, 9)))
+    sleep = ["slow", "600"]
     monkeypatch.setattr(building.sys, "executable", str(sleeper := tmp_path / "sleeper"))
     sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
     sleeper.chmod(0o755)
-    with pytest.raises(building.Unfinished, match="a step has not finished after 0.2 s"):
-        building._run(["slow", "600"], tmp_path, lambda line: None, "a step")
+    with pytest.raises(building.Unrouted, match="more and more wires are wanted twice"):
+        building._run([*sleep, "--router", "router2"], tmp_path, lambda line: None, "a step")
+    monkeypatch.setattr(building, "LIMIT", 0.2)
+    with pytest.raises(building.Unrouted, match="a step has not finished after 0.2 s"):
+        building._run(sleep, tmp_path, lambda line: None, "a step")
 
 
 def test_a_clock_that_is_not_met_leaves_nothing(tools, tmp_path):
