@@ -41,8 +41,8 @@ class Board:
     led : (str, int) or None
         A light that shows activity.
     router : str
-        Of nextpnr, for an ECP5. `router1` goes by timing: clocks are a fifth higher than with `router2`, which goes by
-        congestion, takes half the time, and ends where the former does not.
+        Of nextpnr, for an ECP5. `router1` goes by timing: clocks are a tenth to a fifth higher than with `router2`,
+        which goes by congestion, takes half the time, and ends where the former does not.
     dfu : (int, int) or None
         Vendor and product id of its bootloader, if that takes files with a DFU suffix.
     """
