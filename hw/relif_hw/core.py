@@ -14,7 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from .access import Access, AccessLayout
-from .arithmetic import APART, InstructionLayout
+from .arithmetic import APART, NEAR, InstructionLayout
 from .compact import Hasher, SerialScaler
 from .compact_lanes import CompactLanes
 from .config import CoreConfig
@@ -75,7 +75,6 @@ class Core(wiring.Component):
         m = Module()
         config = self.config
         lanes, bits = config.lanes, config.state_bits
-        lane_bits = (lanes - 1).bit_length()
 
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.scanner = scanner = Scanner(config)
@@ -269,14 +268,14 @@ class Core(wiring.Component):
         post_write = post.write_port(granularity=bits)
         self._write_post_factors(m, post_write, array, error, access)
 
-        # Spikes are also set by events: a word is read, and written with the spike one cycle later.
+        # Spikes are also set by events: a word is read, and written with the spikes one cycle later.
         event = sequencer.event
-        event_word = sequencer.event_address >> lane_bits
-        event_address, event_lane = Signal(16), Signal(lanes)
+        event_word = sequencer.event_word
+        event_address, event_spikes = Signal(16), Signal(lanes)
         in_range = event_word < config.neuron_words
         m.d.sync += [
             event_late.eq(event & in_range), event_address.eq(event_word),
-            event_lane.eq(1 << sequencer.event_address[:lane_bits]),
+            event_spikes.eq(sequencer.event_spikes),
         ]
         value_in_range = sequencer.value_index < config.max_outputs
         with m.If((event & ~in_range) | (sequencer.value_valid & ~value_in_range)):
@@ -307,7 +306,7 @@ class Core(wiring.Component):
             spikes_write.en.eq(event_late | array.write_spikes | committed),
             spikes_write.addr.eq(Mux(event_late, event_address, Mux(
                 committed, access.address, array.write_neuron_address))),
-            spikes_write.data.eq(Mux(event_late, spikes_read.data | event_lane, array.result_spikes)),
+            spikes_write.data.eq(Mux(event_late, spikes_read.data | event_spikes, array.result_spikes)),
         ]
 
         # Program, tables and registers.
@@ -370,7 +369,7 @@ class Core(wiring.Component):
             m.d.comb += [write.en.eq(access.program_write.any()), write.data.eq(value)]
         else:
             m.submodules.program = program = Memory(
-                shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[], attrs=APART)
+                shape=32 * INSTRUCTION_WORDS, depth=config.program_length, init=[], attrs=NEAR)
             read, write = program.read_port(), program.write_port(granularity=32)
             address = access.address
             m.d.comb += [write.en.eq(access.program_write), write.data.eq(value.replicate(INSTRUCTION_WORDS))]

@@ -63,6 +63,7 @@ class Player(wiring.Component):
         shapes = {space: space_shape(self.config, space) for space in Space}
         kind = Signal(8)
         index, left = Signal(8), Signal(8)      # of the byte at `read_data`; bytes from it to the end
+        after = index + 1
         rest = Signal()                         # the second frame of a WRITE_FIRST is being played
         take = Signal()
         header = Signal(8 * ACCESS.size)
@@ -84,7 +85,7 @@ class Player(wiring.Component):
                         self.size.eq(element_bytes(self.config, number) - 1), elements.eq(shape[1] - 1),
                     ]
         m.d.comb += [
-            self.read_index.eq(index + take),
+            self.read_index.eq(Mux(take, after, index)),       # whether it is taken is known late
             last.eq((element == elements) & (words == 1)),
             self.entries.payload.eq(Cat(gathered[:8], Mux(in_run, run_address[8:], self.read_data))),
             self.access.payload.space.eq(space), self.access.payload.address.eq(address),
@@ -94,7 +95,7 @@ class Player(wiring.Component):
         ]
         byte = Mux(left == 0, Const(0, 8), self.read_data)
         with m.If(take):
-            m.d.sync += [index.eq(index + 1), left.eq(left - 1)]
+            m.d.sync += [index.eq(after), left.eq(left - 1)]
         for k in range(ELEMENT_MAX_BYTES):
             with m.If(byte_index == k):
                 m.d.comb += self.wdata.payload[8 * k:8 * k + 8].eq(byte)

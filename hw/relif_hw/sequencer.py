@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import InstructionLayout
 from .config import CoreConfig
+from .gather import Gather
 from .isa import ADDRESS_BITS, FIELDS, INSTRUCTION_WORDS, VALUE_BITS, Flag, Opcode, TickFlag
 from .queue import Queue
 
@@ -26,8 +27,8 @@ class Sequencer(wiring.Component):
     -------
     entries : In(stream of 16)
         Events and ticks, see `relif_hw.isa`.
-    event_address : Out(14), event : Out(1)
-        A spike to set.
+    event_word : Out, event_spikes : Out(config.lanes), event : Out(1)
+        Spikes to set, in a word of neurons; of a compact core one.
     value : Out(14), value_index : Out(16), value_valid : Out(1)
         A target value to set, and its output.
     fetch_address : Out(11), fetch : Out(1), fetched : In(InstructionLayout), or In(32) in a compact core
@@ -62,7 +63,8 @@ class Sequencer(wiring.Component):
         self.config = config
         super().__init__({
             "entries": In(stream.Signature(16)),
-            "event_address": Out(ADDRESS_BITS),
+            "event_word": Out(ADDRESS_BITS - (config.lanes - 1).bit_length()),
+            "event_spikes": Out(config.lanes),
             "event": Out(1),
             "value": Out(signed(VALUE_BITS)),
             "value_index": Out(16),
@@ -118,7 +120,6 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             queue.w_data.eq(self.entries.payload), queue.w_en.eq(self.entries.valid),
             self.entries.ready.eq(queue.w_rdy),
-            self.event_address.eq(entry[:ADDRESS_BITS]),
             self.value.eq(entry[:VALUE_BITS].as_signed()),
             *(self.dispatch.payload[name].eq(instruction[name][:bits]) for name, bits in self._widths().items()),
             self.fetch_address.eq(address),
@@ -129,6 +130,22 @@ class Sequencer(wiring.Component):
             passed_over.eq(unmet | ((instruction.opcode == Opcode.LEARN) & ((instruction.flags & Flag.SYNAPTIC) == 0)
                              & self.quiet & ~self.live)),
         ]
+        no_event_left = Signal(init=1)
+        lane_bits = (self.config.lanes - 1).bit_length()
+        is_event = entry[14:] == 0
+        if compact:
+            m.d.comb += [
+                self.event_word.eq(entry[lane_bits:ADDRESS_BITS]), self.event_spikes.eq(1 << entry[:lane_bits]),
+            ]
+        else:                               # they leave the queue while a tick runs, too
+            m.submodules.gather = gather = Gather(self.config)
+            m.d.comb += [
+                gather.i.payload.eq(entry[:ADDRESS_BITS]), gather.i.valid.eq(queue.r_rdy & is_event),
+                gather.close.eq(queue.r_rdy | ~self.running), no_event_left.eq(gather.empty),
+                self.event_word.eq(gather.o.payload.number), self.event_spikes.eq(gather.o.payload.spikes),
+            ]
+            with m.If(is_event):
+                m.d.comb += queue.r_en.eq(gather.i.ready)
         # What is scanned must be there; for the rest of what a fence is about, `Issue` holds the words back. With
         # nothing to learn from, LEARN will be passed over.
         scannable = Signal()
@@ -157,13 +174,16 @@ class Sequencer(wiring.Component):
                 if not compact:
                     m.d.comb += self.fetch.eq(1)
                     m.d.sync += known.eq(~self.hold & ~self.begin)
+                    with m.If(self.spikes_ready & ~self.hold):
+                        m.d.comb += [self.event.eq(gather.o.valid), gather.o.ready.eq(1)]
                 with m.If(queue.r_rdy & ~self.hold):
-                    with m.If(entry[14:] == 0):
-                        m.d.comb += [self.event.eq(self.spikes_ready), queue.r_en.eq(self.spikes_ready)]
+                    with m.If(is_event):
+                        if compact:
+                            m.d.comb += [self.event.eq(self.spikes_ready), queue.r_en.eq(self.spikes_ready)]
                     with m.Elif(entry[14:] == 1):
                         m.d.comb += [self.value_valid.eq(1), queue.r_en.eq(1)]
                         m.d.sync += self.value_index.eq(self.value_index + ~self.value_index.all())
-                    with m.Elif(self.keys_ready & self.settled):
+                    with m.Elif(self.keys_ready & self.settled & no_event_left):
                         m.d.comb += [queue.r_en.eq(1), self.begin.eq(1), self.fetch.eq(1)]
                         m.d.sync += [flags.eq(entry[11:15]), self.target.eq(entry[:11]), address.eq(1),
                                      self.value_index.eq(0)]
@@ -214,5 +234,6 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.fetch.eq(1)
                         m.d.sync += address.eq(address + 1)
         m.d.comb += self.running.eq(~fsm.ongoing("idle"))
-        m.d.comb += self.idle.eq(fsm.ongoing("idle") & queue.empty & ~self.entries.valid & self.quiet)
+        m.d.comb += self.idle.eq(fsm.ongoing("idle") & queue.empty & no_event_left & ~self.entries.valid
+                                & self.quiet)
         return m

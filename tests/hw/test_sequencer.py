@@ -49,17 +49,18 @@ class Bench:
             quiet = self.quiet(self.log, cycle)
             ctx.set(dut.quiet, quiet)
             ctx.set(dut.settled, quiet)
-            *_, event, address, value, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
+            *_, event, word, spikes, value, fetch, fetch_address, begin, end, valid, ready, opcode, stream, target = (
                 await ctx.tick().sample(
-                    dut.event, dut.event_address, Cat(dut.value_valid, dut.value_index, dut.value), dut.fetch,
-                    dut.fetch_address, dut.begin, dut.end,
+                    dut.event, dut.event_word, dut.event_spikes, Cat(dut.value_valid, dut.value_index, dut.value),
+                    dut.fetch, dut.fetch_address, dut.begin, dut.end,
                     dut.dispatch.valid, dut.dispatch.ready, dut.dispatch.payload.opcode, dut.dispatch.payload.stream,
                     dut.target))
             if value & 1:
                 signed = (value >> 17) - ((value >> 30) << VALUE_BITS)
                 self.log.append(("value", (value >> 1 & 0xFFFF, signed), cycle))
             if event:
-                self.log.append(("event", address, cycle))
+                self.log += [("event", word * CONFIG.lanes + lane, cycle) for lane in range(CONFIG.lanes)
+                             if spikes >> lane & 1]
             if begin:
                 self.log.append(("begin", None, cycle))
             if valid and ready:
@@ -96,12 +97,23 @@ def test_events_then_the_program_once_for_each_tick():
         ("event", 5), ("event", 16383), *tick, ("end", 3), *tick, ("end", 2047), ("event", 0)]
 
 
+def test_events_of_the_next_tick_are_gathered_while_one_runs():
+    """Only words that differ take a cycle between ticks."""
+    program = [instruction(Opcode.INTEGRATE), instruction(Opcode.END)]
+    entries = [tick_entry(TickFlag(0)), *map(event_entry, (4, 5, 7, 16, 17)), tick_entry(TickFlag(0))]
+    log = Bench(program, quiet=lambda log, cycle: not 3 < cycle < 30).run(entries)
+    assert names(log)[2:] == [("end", 0), *(("event", neuron) for neuron in (4, 5, 7, 16, 17)), ("begin", None),
+                              ("INTEGRATE", 0), ("end", 0)]
+    end, *_, begin = (cycle for name, _, cycle in log[2:9])
+    assert end == 30 and begin - end == 3
+
+
 def test_target_values_are_numbered_from_one_tick_to_the_next():
     entries = [value_entry(-8192), event_entry(3), value_entry(8191), tick_entry(TickFlag(0)), value_entry(5),
                tick_entry(TickFlag(0))]
     log = names(Bench([instruction(Opcode.END)]).run(entries))
     assert [what for what in log if what[0] in ("event", "value", "begin")] == [
-        ("value", (0, -8192)), ("event", 3), ("value", (1, 8191)), ("begin", None), ("value", (0, 5)),
+        ("value", (0, -8192)), ("value", (1, 8191)), ("event", 3), ("begin", None), ("value", (0, 5)),
         ("begin", None)]
 
 
@@ -336,6 +348,6 @@ def test_the_queue_pushes_back_when_it_is_full():
             taken.append(valid and ready)
         ctx.set(bench.dut.hold, 0)
 
-    log = bench.run([event_entry(n) for n in range(50)], control)
+    log = bench.run([value_entry(n) for n in range(50)], control)
     assert sum(taken) == CONFIG.queue_depth
-    assert names(log) == [("event", n) for n in range(50)]
+    assert names(log) == [("value", (n, n)) for n in range(50)]
