@@ -91,14 +91,15 @@ class Access(wiring.Component):
         elements = Signal.like(element)           # of a word, less one
         of_lanes, writing, waited = Signal(), Signal(), Signal(range(POKE_LATENCY))
         incoming = self.access.payload
-        # What is written goes on its way one cycle late: it comes from the link, and has far to go.
+        # What is written goes on its way one cycle late: it comes from the link, and has far to go. So does what is
+        # asked of all lanes.
         late = "comb" if compact else "sync"
         m.d[late] += [
             self.poke_value.eq(self.wdata.payload), self.program_value.eq(self.wdata.payload),
             self.table_value.eq(self.wdata.payload), self.register_value.eq(self.wdata.payload),
             self.target_value.eq(self.wdata.payload),
-            *(strobe.eq(0) for strobe in (self.poke_lane, self.program_write, self.table_write, self.target_write,
-                                          self.register_write)),
+            *(strobe.eq(0) for strobe in (self.poke_lane, self.program_write, self.table_write, self.table_read,
+                                          self.target_write, self.register_write, self.write)),
         ]
         m.d.comb += [
             self.space.eq(space), self.address.eq(address), self.element.eq(element),
@@ -137,7 +138,8 @@ class Access(wiring.Component):
                             m.d.sync += elements.eq(0)
                     m.next = "next"
             with m.State("next"):
-                m.d.comb += [self.table_read.eq(1), self.program_enable.eq(1)]
+                m.d.comb += self.program_enable.eq(1)
+                m.d[late] += self.table_read.eq(1)
                 with m.If(words == 0):
                     m.next = "idle"
                 with m.Elif(~self.ready):
@@ -147,6 +149,9 @@ class Access(wiring.Component):
                 with m.Elif(of_lanes):
                     m.next = "scan"
                 with m.Else():
+                    m.next = "read" if compact else "fetch"
+            if not compact:
+                with m.State("fetch"):
                     m.next = "read"
             with m.State("write"):
                 m.d.comb += self.wdata.ready.eq(1)
@@ -174,10 +179,11 @@ class Access(wiring.Component):
                 with m.State("poked"):      # and on its way to the result registers
                     m.d.sync += waited.eq(waited + 1)
                     with m.If(waited == POKE_LATENCY - 2):
-                        m.d.sync += waited.eq(0)
+                        m.d.sync += [waited.eq(0), self.write.eq(1)]
                         m.next = "commit"
             with m.State("commit"):
-                m.d.comb += self.write.eq(1)
+                if compact:
+                    m.d.comb += self.write.eq(1)
                 next_word()
                 m.next = "next"
             with m.State("scan"):
