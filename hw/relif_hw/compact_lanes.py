@@ -186,8 +186,13 @@ class CompactLanes(Lanes):
         with m.If(adds):
             m.d.comb += word.eq(total)
 
-    def _so_far(self, m, reads, writes, adds, write, read):
+    def _so_far(self, m, at, c0, end, row_valid, adds, write, read):
         """The gap between rows keeps reads and writes of a word apart."""
+        words = at("mac", 3) | (at("step", 3) & ~at("phase", 3))
+        m.d.comb += [
+            read.en.eq(words | row_valid | at("post", 0)),
+            read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(words, at("neuron", 3), c0.neuron))),
+        ]
         bits = self.config.accumulator_bits
         return [read.data.word_select(lane, bits) for lane in range(self.config.lanes)]
 

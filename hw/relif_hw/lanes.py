@@ -115,7 +115,7 @@ class Lanes(wiring.Component):
         c0 = Signal(word_layout(config))
         c0_valid = Signal()
         self._fresh = Signal()          # the first cycle of a word
-        p1, p1_valid = self._delay(m, late, c0, c0_valid)
+        self._p1 = p1, p1_valid = self._delay(m, late, c0, c0_valid)
 
         # What each stage knows of its word.
         by_target = (c0.flags & Flag.BY_TARGET) != 0
@@ -451,7 +451,8 @@ class Lanes(wiring.Component):
                 m.d.sync += term[lane].eq(cut)
 
     def _accumulate(self, m, at, c0, totals, term):
-        """The accumulators' memory (read at c3, written at c4; by POST at c0 and c1) and the adder tree.
+        """The accumulators' memory (what has been read is there at c4, and then written; of POST at c1) and the adder
+        tree.
 
         Returns the stage at which a word's sum is there, and whether a row's is, a cycle later."""
         config = self.config
@@ -467,23 +468,18 @@ class Lanes(wiring.Component):
         row_lane = Signal(lanes)
         m.d.sync += row_lane.eq(1 << at("target_lane", end + 1))
 
-        step_read = at("step", 3) & ~at("phase", 3)
         used, used_address = self._used(at)
-        reads = at("mac", 3) | step_read | row_valid
         # The host cannot write them: a reset clears them, a word in a cycle, in any order.
         in_reset = ResetSignal(allow_reset_less=True)
         adds = (row_valid_late | at("mac", 4)) & ~in_reset
-        for lane, sum_so_far in enumerate(self._so_far(m, reads, used | row_valid_late, adds, write, read)):
-            m.d.comb += totals[lane].eq(sum_so_far.as_signed())
         sweep = Signal.like(write.addr, name="sweep", reset_less=True)
         m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [
-            read.en.eq(reads | at("post", 0)),
-            read.addr.eq(Mux(row_valid, at("target", end + 1), Mux(
-                at("mac", 3) | step_read, at("neuron", 3), c0.neuron))),
             write.en.eq(used | row_valid_late | in_reset),
             write.addr.eq(Mux(in_reset, sweep, Mux(row_valid_late, at("target", end + 2), used_address))),
         ]
+        so_far = self._so_far(m, at, c0, end, row_valid, adds, write, read)
+        m.d.comb += [total.eq(sum_so_far.as_signed()) for total, sum_so_far in zip(totals, so_far, strict=True)]
         rows = self._copies.register("row", row_valid)
         for lane, (of, row) in enumerate(zip(self._of, rows, strict=True)):
             more = Mux(row, Mux(row_lane[lane], row_total[lane], 0), term[lane])
@@ -497,18 +493,36 @@ class Lanes(wiring.Component):
         """What is written to an accumulator. STEP, POST and a reset add nothing: it has not begun then."""
         m.d.comb += word.eq(Cat(total[:self.config.accumulator_bits], adds))
 
-    def _so_far(self, m, reads, writes, adds, write, read):
-        """Each lane's accumulator: what has been read, or what was written in that cycle, by the word or row before."""
-        width = self.config.accumulator_bits + self._begun_bits
-        meet = reads & writes & (read.addr == write.addr)
-        again, apart = self._copies.register("again", meet & adds), self._copies.register("apart", ~meet)
+    def _so_far(self, m, at, c0, end, row_valid, adds, write, read):
+        """Each lane's accumulator. Block memory is slow: it is read two cycles before, and what has been written since,
+        in the cycle of the read or the next, comes from there."""
+        row, words = at("tree", end) & at("last", end), at("mac", 2) | (at("step", 2) & ~at("phase", 2))
+        late, late_valid = self._p1
+        posts = late_valid & (late.opcode == Opcode.POST)
+        m.d.comb += [
+            read.en.eq(row | words | posts),
+            read.addr.eq(Mux(row, at("target", end), Mux(words, at("neuron", 2), late.neuron))),
+        ]
+        # A sum that is written in the next cycle; STEP and POST, which leave nothing, are never right before a read.
+        meets_next = (row_valid | at("mac", 3)) & (
+            read.addr == Mux(row_valid, at("target", end + 1), at("neuron", 3)))
+        meets = write.en & (read.addr == write.addr)
+        latest = self._copies.register("latest", meets_next)
+        again = self._copies.register("again", meets & adds & ~meets_next)
+        apart = self._copies.register("apart", ~meets & ~meets_next)
         sums = []
+        width = self.config.accumulator_bits + self._begun_bits
         for lane in range(self.config.lanes):
             *data, begun = read.data.word_select(lane, width)
-            written = Signal(self.config.accumulator_bits, name=f"c4_written_{lane}", reset_less=True)
-            with m.If(writes):
-                m.d.sync += written.eq(write.data.word_select(lane, width))
-            sums.append(one_of((again[lane], written), (apart[lane] & begun, Cat(data))))
+            total = write.data.word_select(lane, width)[:-1]
+            written, so_far = (Signal(self.config.accumulator_bits, name=f"{name}_{lane}", reset_less=True)
+                               for name in ("c4_written", "c4_so_far"))
+            m.d.sync += [
+                written.eq(total),
+                so_far.eq(one_of(
+                    (latest[lane], total), (again[lane], written), (apart[lane] & begun, Cat(data)))),
+            ]
+            sums.append(so_far)
         return sums
 
     def _used(self, at):
