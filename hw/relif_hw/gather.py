@@ -52,7 +52,7 @@ class Gather(wiring.Component):
         lane, number = self.i.payload[:lane_bits], self.i.payload[lane_bits:]
         ends = is_open & Mux(self.i.valid, number != word.number, self.close)
         m.d.comb += [
-            words.w_data.eq(word), words.w_en.eq(ends), self.i.ready.eq(~ends | words.w_rdy),
+            words.w_data.eq(word), words.w_en.eq(ends), self.i.ready.eq(words.w_rdy),
             self.o.payload.as_value().eq(words.r_data), self.o.valid.eq(words.r_rdy), words.r_en.eq(self.o.ready),
             self.empty.eq(~is_open & words.empty),
         ]
