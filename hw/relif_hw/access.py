@@ -187,7 +187,6 @@ class Access(wiring.Component):
                 next_word()
                 m.next = "next"
             with m.State("scan"):
-                m.d.comb += self.read.valid.eq(1)
                 with m.If(self.read.ready):
                     m.next = "read"
             with m.State("read"):
@@ -217,5 +216,6 @@ class Access(wiring.Component):
                     with m.If(last):
                         next_word()
                         m.next = "next"
-        m.d.comb += self.busy.eq(~fsm.ongoing("idle"))
+        # Of a case of the states Yosys would make a memory.
+        m.d.comb += [self.busy.eq(~fsm.ongoing("idle")), self.read.valid.eq(fsm.ongoing("scan"))]
         return m

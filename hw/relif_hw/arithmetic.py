@@ -9,7 +9,7 @@ from amaranth.lib import data
 from .isa import FIELDS
 from .numerics import RANDOM_BITS
 
-__all__ = ["APART", "NEAR", "InstructionLayout", "Stages", "aligned", "constant", "one_of", "saturated"]
+__all__ = ["APART", "LOGIC", "NEAR", "InstructionLayout", "Stages", "aligned", "constant", "one_of", "saturated"]
 
 APART = {"no_rw_check": 1}
 """Attributes of a memory of which no word is read, and the data used, in the cycle that writes it.
@@ -20,6 +20,9 @@ Yosys then puts no logic around it that keeps the word of before. Where the memo
 NEAR = APART | {"ram_style": "distributed"}
 """The same, of a memory that is small, and whose words are wanted early in the cycle: out of block memory they come
 6 ns late."""
+
+LOGIC = {"rom_style": "logic"}
+"""The same of a table that is never written."""
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""

@@ -12,7 +12,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arithmetic import APART, InstructionLayout, constant, saturated
+from .arithmetic import APART, LOGIC, InstructionLayout, constant, saturated
 from .config import CoreConfig
 from .isa import VALUE_BITS, VALUE_FRACTION, Flag
 from .numerics import EXP_TABLE, RECIPROCAL_TABLE
@@ -86,7 +86,8 @@ class ErrorUnit(wiring.Component):
             shape=ways * bits, depth=-(-config.max_outputs // ways), init=[], attrs=APART)
         exp_reads = []
         for way in range(ways):
-            m.submodules[f"exp_{way}"] = exp = Memory(shape=_EXP_BITS, depth=len(EXP_TABLE), init=EXP_TABLE)
+            m.submodules[f"exp_{way}"] = exp = Memory(
+                shape=_EXP_BITS, depth=len(EXP_TABLE), init=EXP_TABLE, attrs={} if config.compact else LOGIC)
             exp_reads.append(exp.read_port())
         m.submodules.reciprocal = reciprocal = Memory(
             shape=_EXP_BITS, depth=len(RECIPROCAL_TABLE), init=RECIPROCAL_TABLE)

@@ -17,6 +17,8 @@ class Queue(wiring.Component):
     Parameters
     ----------
     width, depth : int
+    late : bool
+        Words come out of a register behind the memory's own, a cycle later: block memory gives its own 6 ns into one.
 
     Members
     -------
@@ -25,8 +27,8 @@ class Queue(wiring.Component):
     empty : Out(1)
     """
 
-    def __init__(self, width: int, depth: int):
-        self.depth = depth
+    def __init__(self, width: int, depth: int, *, late: bool = False):
+        self.depth, self.late = depth, late
         super().__init__({
             "w_data": In(width), "w_en": In(1), "w_rdy": Out(1),
             "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1), "empty": Out(1),
@@ -45,13 +47,23 @@ class Queue(wiring.Component):
                 m.d.sync += pointer.eq(following)
 
         write_address, read_address = Signal(range(depth)), Signal(range(depth))
+        read_valid, read_taken, waiting = Signal(), Signal(), Signal(range(3))
         m.d.comb += [
-            self.w_rdy.eq(level + self.r_rdy != depth), write.en.eq(self.w_en & self.w_rdy),
+            self.w_rdy.eq(level + waiting != depth), write.en.eq(self.w_en & self.w_rdy),
             write.addr.eq(write_address), write.data.eq(self.w_data),
-            read.en.eq((level != 0) & (~self.r_rdy | self.r_en)), read.addr.eq(read_address),
-            self.r_data.eq(read.data), self.empty.eq((level == 0) & ~self.r_rdy),
+            read.en.eq((level != 0) & (~read_valid | read_taken)), read.addr.eq(read_address),
+            self.empty.eq((level == 0) & (waiting == 0)),
         ]
         step(write_address, write.en)
         step(read_address, read.en)
-        m.d.sync += [level.eq(level + write.en - read.en), self.r_rdy.eq(read.en | (self.r_rdy & ~self.r_en))]
+        m.d.sync += [level.eq(level + write.en - read.en), read_valid.eq(read.en | (read_valid & ~read_taken))]
+        if self.late:
+            m.d.comb += [read_taken.eq(~self.r_rdy | self.r_en), waiting.eq(read_valid + self.r_rdy)]
+            with m.If(read_taken):
+                m.d.sync += [self.r_data.eq(read.data), self.r_rdy.eq(read_valid)]
+        else:
+            m.d.comb += [
+                read_taken.eq(self.r_en), waiting.eq(read_valid),
+                self.r_data.eq(read.data), self.r_rdy.eq(read_valid),
+            ]
         return m

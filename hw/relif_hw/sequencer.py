@@ -103,10 +103,10 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(16, self.config.queue_depth)
+        compact = self.config.compact
+        m.submodules.queue = queue = Queue(16, self.config.queue_depth, late=not compact)
         entry = queue.r_data
         flags = Signal(4)
-        compact = self.config.compact
         address = Signal(11 if compact else 8)
         instruction = Signal(InstructionLayout) if compact else self.fetched
         part = Signal(range(INSTRUCTION_WORDS))

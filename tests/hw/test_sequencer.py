@@ -189,7 +189,7 @@ def test_learn_is_passed_over_when_no_post_factor_is_live(live):
 def test_learn_finds_its_rows_while_post_factors_are_being_written(flags, ready, live, early):
     program = [instruction(Opcode.POST, stream=1), instruction(Opcode.LEARN, stream=2, fence=1, flags=Flag(flags)),
                instruction(Opcode.END)]
-    bench = Bench(program, quiet=lambda log, cycle: names(log)[-1:] == [("begin", None)] or cycle < 3)
+    bench = Bench(program, quiet=lambda log, cycle: names(log)[-1:] in ([], [("begin", None)]))
 
     async def tell(ctx):
         ctx.set(bench.dut.live, live)
@@ -244,7 +244,7 @@ def test_an_error_is_found_as_soon_as_states_are_written():
     # The core is never quiet again; its states are written 30 cycles later.
     program = [instruction(Opcode.STEP, stream=1), instruction(Opcode.ERROR, stream=2, fence=1),
                instruction(Opcode.END)]
-    bench = Bench(program, quiet=lambda log, cycle: names(log)[-1:] == [("begin", None)] or cycle < 3)
+    bench = Bench(program, quiet=lambda log, cycle: names(log)[-1:] in ([], [("begin", None)]))
 
     async def tell(ctx):
         await ctx.tick().until(bench.dut.dispatch.valid)
