@@ -70,8 +70,8 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     # the surrogate tables (8 bits of 32 words a lane), the buffers of error unit and queue, and the scaler's queue
     # of rows (86 bits of 4 words: 22 cells), the target values (14 bits of 64 words: 16 cells), the errors for FEEDBACK
     # (18 bits of 64 words: 20 cells), the instructions on their way (160 bits of 8 words, read at three places: 120
-    # cells), the program (160 bits, 40 cells for every 16 instructions), and the words of spikes that wait (a bit a lane
-    # and at most 12 of their number, 16 words).
+    # cells), the program (160 bits, 40 cells for every 16 instructions), and the words of spikes that wait (a bit a
+    # lane and at most 12 of their number, 16 words).
     wide = ((config.weight_words, config.weight_bits), (config.state_words, config.state_bits),
             (config.neuron_words, 2 * config.state_bits), (config.eligibility_words, config.state_bits))
     assert cells["DP16KD"] >= sum(words * bits * config.lanes for words, bits in wide) / 18432
