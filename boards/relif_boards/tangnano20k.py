@@ -43,5 +43,5 @@ class TangNano20kPlatform(HimbaechelPlatform):
 
 
 TANGNANO20K = Board(name="tangnano20k", title="Tang Nano 20K, serial", platform=TangNano20kPlatform, family="gowin",
-                    link="uart", clock_hz=27e6, preset="lanes1", resource=("uart", 0), baudrate=2_000_000,
+                    link="uart", clock_hz=72e6, preset="lanes1", resource=("uart", 0), baudrate=2_000_000,
                     led=("led", 0))

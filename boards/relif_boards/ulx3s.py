@@ -9,4 +9,4 @@ __all__ = ["ULX3S", "ULX3S_USB"]
 ULX3S = Board(name="ulx3s", title="ULX3S 85F, serial", platform=ULX3S_85F_Platform, link="uart", clock_hz=48e6,
               preset="lanes32", resource=("uart", 0), led=("led", 0))
 ULX3S_USB = Board(name="ulx3s-usb", title="ULX3S 85F, USB on US2", platform=ULX3S_85F_Platform, link="pads",
-                  clock_hz=48e6, preset="lanes16", resource=("usb", 0), led=("led", 0))
+                  clock_hz=60e6, preset="lanes16", resource=("usb", 0), led=("led", 0))
