@@ -81,6 +81,13 @@ def test_ecp5_memories_in_block_ram_and_multipliers_in_dsp(core):
     assert cells["TRELLIS_DPR16X4"] <= 4 * config.lanes + 120 + 22 + 16 + 20 + 120 + near
 
 
+def test_ice40_core_that_asks_for_distributed_ram_once_the_wish_is_taken_back(tmp_path):
+    (tmp_path / "core.v").write_text(generate(preset("lanes4")), encoding="utf-8")
+    cells = yosys("read_verilog core.v; setattr -unset ram_style m:*; synth_ice40 -top relif_core -dsp "
+                  "-run begin:map_ffram; select -assert-none t:$mul; select -clear", tmp_path)
+    assert cells["SB_RAM40_4K"] == 50
+
+
 def test_ice40_core_that_fits_an_up5k(tmp_path):
     # What is left of the device's 5280 logic cells takes the link, a UART, and the cells that hold a register alone.
     config = preset("lanes1")
