@@ -13,13 +13,12 @@ _HEAD = """\
 # Boards
 
 What `make bitstreams` made, written by its last command, `relif boards --built build --output docs/boards.md`. Every
-clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed. With
-seed 1 of the ECPIX-5 with USB the router found no way: more and more wires were wanted twice, and seed 4 took its
-place. *Neurons* and *synapses* are what the memories hold.
+clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed.
+*Neurons* and *synapses* are what the memories hold.
 
 `lanes1` fills an iCE40UP5K. The ULX3S with its serial adapter has 32 lanes; the other boards with an ECP5-85F have room
-for as many, but `lanes32` was not placed on them yet. The Tang Nano 20K is an exception: its `lanes1` could run three
-times as fast, and `lanes8` (14,408 LUTs, 41 block RAMs) fits but has not been routed to the end.
+for as many, but `lanes32` was not placed on them yet. The Tang Nano 20K has room for more, too: `lanes8` (14,408 LUTs,
+41 block RAMs) fits but has not been routed to the end.
 """
 _CORE = ("board", "core", "lanes", "neurons", "synapses", "weights", "link", "tools")
 _CELLS = ("board", "kind", "used", "available", "part")
