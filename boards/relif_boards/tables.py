@@ -17,8 +17,8 @@ clock is met with every seed, as nextpnr computes it after routing; the bitstrea
 *Neurons* and *synapses* are what the memories hold.
 
 `lanes1` fills an iCE40UP5K. The ULX3S with its serial adapter has 32 lanes; the other boards with an ECP5-85F have room
-for as many, but `lanes32` was not placed on them yet. The Tang Nano 20K has room for more, too: `lanes8` (14,408 LUTs,
-41 block RAMs) fits but has not been routed to the end.
+for as many, but `lanes32` was not placed on them yet. The Tang Nano 20K has room for more, too: `lanes8` (14,408 LUTs
+and 41 block RAMs before events were gathered) fits but has not been routed to the end.
 """
 _CORE = ("board", "core", "lanes", "neurons", "synapses", "weights", "link", "tools")
 _CELLS = ("board", "kind", "used", "available", "part")

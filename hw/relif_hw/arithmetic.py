@@ -22,7 +22,7 @@ NEAR = APART | {"ram_style": "distributed"}
 6 ns late."""
 
 LOGIC = {"rom_style": "logic"}
-"""The same of a table that is never written."""
+"""Of a table that is never written, and whose words are wanted early likewise."""
 
 InstructionLayout = data.StructLayout(FIELDS)
 """An instruction as the program memory holds it."""
