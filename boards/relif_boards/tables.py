@@ -16,10 +16,10 @@ What `make bitstreams` made, written by its last command, `relif boards --built 
 clock is met with every seed, as nextpnr computes it after routing; the bitstream is that of the fastest seed.
 *Neurons* and *synapses* are what the memories hold.
 
-`lanes1` fills an iCE40UP5K. The OrangeCrab and both boards with a serial adapter have 32 lanes. The ULX3S with USB has
-room for as many, at 48 MHz (seed 1 of `lanes32` made 59.4; the others were not routed); so may the ECPIX-5 with USB,
-where router1 does not end. The Tang Nano 20K has room for more, too: `lanes8` (14,408 LUTs and 41 block RAMs before
-events were gathered) fits but has not been routed to the end.
+`lanes1` fills an iCE40UP5K. OrangeCrab, ULX3S and ECPIX-5 have 32 lanes, but for the latter two with USB, which have
+16. On the ULX3S there is room for 32, at 48 MHz (seed 1 made 59.4; the others were not routed), and perhaps on the
+ECPIX-5, where router1 does not end. The Tang Nano 20K has room for more, too: `lanes8` (14,408 LUTs and 41 block RAMs
+before events were gathered) fits but has not been routed to the end.
 """
 _CORE = ("board", "core", "lanes", "neurons", "synapses", "weights", "link", "tools")
 _CELLS = ("board", "kind", "used", "available", "part")
